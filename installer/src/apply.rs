@@ -1,0 +1,201 @@
+//! Carrying out a plan as one transaction: recorded before the first change, verified, or taken back.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use kwasm_api::report::NodeState;
+
+use crate::config::dump::Dump;
+use crate::failure::{Reason, Stop};
+use crate::host::files::FileError;
+use crate::host::system::SystemError;
+use crate::ledger::{Ledger, Pending};
+use crate::observe::{Effective, Host, Observed, load};
+use crate::plan::Plan;
+use crate::step::Step;
+use crate::verify::{self, Expected, Unmet};
+
+/// Is told what is being done, one line at a time.
+pub type Progress<'a> = &'a dyn Fn(&str);
+
+/// One transaction on a node.
+pub struct Transaction<'a> {
+    /// The node.
+    pub host: &'a Host,
+    /// What was seen.
+    pub observed: &'a Observed,
+    /// What the daemon made of it.
+    pub effective: &'a Effective,
+    /// What is to be done.
+    pub plan: &'a Plan,
+    /// How long CRI may take after a restart.
+    pub cri_patience: Duration,
+    /// Is told what is being done.
+    pub progress: Progress<'a>,
+    /// How often the daemon was restarted until now, whether it started or not.
+    pub restarts: Cell<u32>,
+}
+
+/// Asks containerd itself what it would make of the plan's configuration.
+///
+/// # Errors
+/// If it refuses it, if our handlers are not in it, or if anything else is different.
+pub fn check_candidate(host: &Host, observed: &Observed, effective: &Effective, plan: &Plan) -> Result<(), Stop> {
+    let path = observed.daemon.config_path.display();
+    let step = format!("load the new {path} with containerd");
+    let dump: Dump = load(host, &observed.daemon, plan.config.as_deref(), observed.config.as_deref())
+        .map_err(|words| Stop::unchanged(&step, Reason::CandidateRefused, words))?;
+    let handlers: Vec<String> = plan.expected.entries.iter().map(|entry| entry.handler.clone()).collect();
+    let loaded = dump.handlers();
+    let absent =
+        plan.expected.entries.iter().find(|entry| !loaded.get(&entry.handler).is_some_and(|table| entry.is_in(table)));
+    if let Some(entry) = absent {
+        let version = &observed.daemon.version;
+        let words = format!("containerd {version} would load {path} without the handler `{}`", entry.handler);
+        return Err(Stop::unchanged(step, Reason::HandlerNotLoaded, words));
+    }
+    let differences = effective.dump.differences(&dump, &handlers);
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let words = format!("besides our handlers it would change {}", differences.join(", "));
+    Err(Stop::unchanged(step, Reason::CandidateChangesMore, words))
+}
+
+impl Transaction<'_> {
+    /// Carries the plan out.
+    ///
+    /// # Errors
+    /// If a step failed; what was done is undone then, and the error says whether that succeeded.
+    pub fn run(&self) -> Result<(), Stop> {
+        let mut done: Vec<Step> = self.unfinished().into_iter().collect();
+        if !self.plan.change.is_empty() || self.plan.restart.is_some() {
+            self.begin().map_err(|error| self.take_back(&done, &file_stop("write the ledger", &error)))?;
+        }
+        for step in &self.plan.change {
+            (self.progress)(&step.to_string());
+            done.push(step.clone());
+            step.apply(&self.host.files)
+                .map_err(|error| self.take_back(&done, &file_stop(&step.to_string(), &error)))?;
+        }
+        self.restart().map_err(|stop| self.take_back(&done, &stop))?;
+        self.settle().map_err(|error| {
+            let mut stop = file_stop("clean up", &error).left(NodeState::NeedsAttention);
+            stop.message = format!("CRI serves what it should, but leftovers stay: {}", stop.message);
+            stop
+        })
+    }
+
+    /// A change of an earlier run that was never verified: if this run fails, it is undone too.
+    fn unfinished(&self) -> Option<Step> {
+        let previous = self.observed.unfinished()?;
+        (self.progress)("an earlier run did not end: going on from where it stopped");
+        Some(Step::Configure {
+            path: self.observed.daemon.config_path.clone(),
+            text: self.observed.config.clone(),
+            previous: previous.clone(),
+            attributes: self.observed.config_attributes,
+        })
+    }
+
+    fn begin(&self) -> Result<(), FileError> {
+        let previous = self.observed.unfinished().unwrap_or(&self.observed.config).clone();
+        let current = self.observed.ledger.as_ref().map(|ledger| ledger.current.clone()).unwrap_or_default();
+        let pending = Some(Pending { state: self.plan.state.clone(), previous });
+        Ledger { pending, ..Ledger::settled(current) }.write(&self.host.files)
+    }
+
+    fn restart(&self) -> Result<(), Stop> {
+        let Some(unit) = &self.plan.restart else { return Ok(()) };
+        let step = format!("restart {unit}");
+        (self.progress)(&step);
+        self.restart_unit(unit)
+            .map_err(|error| self.with_last_words(Stop::unchanged(&step, Reason::RestartFailed, error)))?;
+        (self.progress)("wait for CRI to serve the handlers");
+        self.wait(&self.plan.expected).map_err(|unmet| {
+            let reason = match unmet {
+                Unmet::NoAnswer(_) | Unmet::NotReady(_) => Reason::CriDidNotReturn,
+                Unmet::NotServed(_) | Unmet::StillServed(_) => Reason::HandlerNotServed,
+            };
+            self.with_last_words(Stop::unchanged(step, reason, unmet))
+        })
+    }
+
+    fn restart_unit(&self, unit: &str) -> Result<(), SystemError> {
+        self.restarts.set(self.restarts.get() + 1);
+        self.host.system.restart(unit)
+    }
+
+    fn wait(&self, expected: &Expected) -> Result<(), Unmet> {
+        verify::wait(&*self.host.system, &self.effective.socket, expected, self.cri_patience)
+    }
+
+    fn with_last_words(&self, mut stop: Stop) -> Stop {
+        let words = self.host.system.last_words(&self.observed.daemon.unit);
+        stop.message = format!("{}\n{}", stop.message, words.trim_end());
+        stop
+    }
+
+    fn settle(&self) -> Result<(), FileError> {
+        let files = &self.host.files;
+        if self.plan.leaves_nothing() && self.plan.cleanup.is_empty() {
+            return Ledger::remove(files);
+        }
+        // Directories count as ours until they are gone.
+        let mut state = self.plan.state.clone();
+        state.created_dirs.extend(self.observed.state.created_dirs.iter().cloned());
+        state.created_dirs.sort();
+        state.created_dirs.dedup();
+        Ledger::settled(state.clone()).write(files)?;
+        for step in &self.plan.cleanup {
+            (self.progress)(&step.to_string());
+            step.apply(files)?;
+        }
+        if self.plan.leaves_nothing() {
+            return Ledger::remove(files);
+        }
+        if state == self.plan.state { Ok(()) } else { Ledger::settled(self.plan.state.clone()).write(files) }
+    }
+
+    /// Undoes what was done, newest first, and says how that went.
+    fn take_back(&self, done: &[Step], stop: &Stop) -> Stop {
+        (self.progress)(&format!("failed: {}", stop.to_string().lines().next().unwrap_or_default()));
+        let mut troubles: Vec<String> = Vec::new();
+        for step in done.iter().rev() {
+            (self.progress)(&format!("undo: {step}"));
+            troubles.extend(step.undo(&self.host.files).err().map(|error| error.to_string()));
+        }
+        // An unfinished earlier run may have left a daemon that has loaded what was just taken away.
+        if self.restarts.get() > 0 || self.observed.unfinished().is_some() {
+            let unit = &self.observed.daemon.unit;
+            (self.progress)(&format!("restart {unit} with the configuration before"));
+            troubles.extend(self.restart_unit(unit).err().map(|error| error.to_string()));
+            troubles.extend(self.wait(&self.before()).err().map(|unmet| unmet.to_string()));
+        }
+        if troubles.is_empty() {
+            troubles.extend(self.forget().err().map(|error| error.to_string()));
+        }
+        let mut stop = stop.clone();
+        if troubles.is_empty() {
+            return stop.left(NodeState::RolledBack);
+        }
+        stop.message = format!("{}\nand undoing it failed: {}", stop.message, troubles.join("; "));
+        stop.left(NodeState::NeedsAttention)
+    }
+
+    /// What CRI served before: it need not be what the configuration said.
+    fn before(&self) -> Expected {
+        Expected { others: self.effective.cri.handlers.keys().cloned().collect(), ..Expected::default() }
+    }
+
+    fn forget(&self) -> Result<(), FileError> {
+        match &self.observed.ledger {
+            Some(ledger) => Ledger::settled(ledger.current.clone()).write(&self.host.files),
+            None => Ledger::remove(&self.host.files),
+        }
+    }
+}
+
+fn file_stop(step: &str, error: &FileError) -> Stop {
+    Stop::unchanged(step, Reason::FileNotChanged, error)
+}

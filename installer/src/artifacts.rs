@@ -1,0 +1,222 @@
+//! The binaries of a runtime: a folder of the bundle, and where its content goes on the node.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::host::Files;
+use crate::host::files::{Attributes, FileError, temporary};
+
+/// One folder of the bundle, read completely.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Artifact {
+    /// The folder's name.
+    pub name: String,
+    /// Identifies names and contents of all files: 16 hexadecimal digits.
+    pub digest: String,
+    /// The file that containerd starts.
+    pub shim: String,
+    /// SHA-256 of that file.
+    pub sha256: String,
+    /// All files, by name.
+    pub files: Vec<String>,
+    /// Where they are now; not remembered.
+    #[serde(skip)]
+    pub source: PathBuf,
+}
+
+/// Why a bundle cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ArtifactError {
+    /// No folder of that name.
+    #[error("the bundle {} has no folder `{name}`; it has: {available}", bundle.display())]
+    Missing {
+        /// The bundle's folder.
+        bundle: PathBuf,
+        /// What was asked for.
+        name: String,
+        /// What is there.
+        available: String,
+    },
+    /// Not exactly one file that containerd could start.
+    #[error("the bundle's folder {} must hold exactly one file `containerd-shim-…`, it holds {found}", folder.display())]
+    Shim {
+        /// The folder.
+        folder: PathBuf,
+        /// How many.
+        found: usize,
+    },
+    /// It cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Names of the bundle's folders.
+#[must_use]
+pub fn available(bundle: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(bundle).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries
+        .filter(|entry| entry.path().is_dir())
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    names.sort();
+    names
+}
+
+impl Artifact {
+    /// Reads a folder of the bundle.
+    ///
+    /// # Errors
+    /// If it is not there, cannot be read, or holds no shim.
+    pub fn load(bundle: &Path, name: &str) -> Result<Self, ArtifactError> {
+        let source = bundle.join(name);
+        let unreadable = |path: &Path| {
+            let path = path.to_owned();
+            move |source| ArtifactError::Read { path, source }
+        };
+        let Ok(entries) = std::fs::read_dir(&source) else {
+            let available = available(bundle).join(", ");
+            return Err(ArtifactError::Missing { bundle: bundle.to_owned(), name: name.to_owned(), available });
+        };
+        let mut files: Vec<String> = entries
+            .flatten()
+            .filter(|entry| entry.path().is_file())
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect();
+        files.sort();
+        let shims: Vec<&String> = files.iter().filter(|name| name.starts_with("containerd-shim-")).collect();
+        let [shim] = shims[..] else {
+            return Err(ArtifactError::Shim { folder: source, found: shims.len() });
+        };
+        let mut all = Sha256::new();
+        let mut sha256 = String::new();
+        for file in &files {
+            let path = source.join(file);
+            let digest = file_digest(&path).map_err(unreadable(&path))?;
+            all.update(format!("{file}\0{digest}\n"));
+            if file == shim {
+                sha256 = digest;
+            }
+        }
+        let digest = hex(&all.finalize())[..16].to_owned();
+        Ok(Self { name: name.to_owned(), digest, shim: shim.clone(), sha256, files, source })
+    }
+
+    /// As the ledger keeps it.
+    #[must_use]
+    pub fn remembered(&self) -> Self {
+        Self { source: PathBuf::new(), ..self.clone() }
+    }
+
+    /// The folder that its files go to: another content is another folder.
+    #[must_use]
+    pub fn folder(&self, install_dir: &Path) -> PathBuf {
+        runtimes_dir(install_dir).join(&self.name).join(&self.digest)
+    }
+
+    /// The path that configurations name: a link, so that a new binary needs no restart.
+    #[must_use]
+    pub fn link(&self, install_dir: &Path) -> PathBuf {
+        bin_dir(install_dir).join(&self.shim)
+    }
+
+    /// Copies the files to the node: prepared beside their place, put there at once when all are on the disk.
+    ///
+    /// # Errors
+    /// If that fails; what was prepared is removed at the next run.
+    pub fn install(&self, files: &Files, folder: &Path) -> Result<(), FileError> {
+        let prepared = temporary(folder);
+        files.remove_tree(&prepared)?;
+        files.make_dir(&prepared)?;
+        for name in &self.files {
+            let source = self.source.join(name);
+            let mut content =
+                File::open(&source).map_err(|error| FileError { what: "read", path: source.clone(), source: error })?;
+            files.write_new(&prepared.join(name), Attributes::PROGRAM, &mut content)?;
+        }
+        files.sync_dir(&prepared)?;
+        files.rename(&prepared, folder)
+    }
+}
+
+/// The folder of the links that configurations name; where KWasm 0.2 kept its binaries.
+#[must_use]
+pub fn bin_dir(install_dir: &Path) -> PathBuf {
+    install_dir.join("bin")
+}
+
+/// The folder of all artifacts.
+#[must_use]
+pub fn runtimes_dir(install_dir: &Path) -> PathBuf {
+    install_dir.join("runtimes")
+}
+
+/// SHA-256 of a text in hexadecimal digits.
+#[must_use]
+pub fn text_digest(text: &str) -> String {
+    hex(&Sha256::digest(text.as_bytes()))
+}
+
+/// SHA-256 of a file in hexadecimal digits.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn file_digest(path: &Path) -> io::Result<String> {
+    let mut hasher = Sha256::new();
+    let mut file = File::open(path)?;
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        match io::Read::read(&mut file, &mut buffer)? {
+            0 => return Ok(hex(&hasher.finalize())),
+            count => hasher.update(&buffer[..count]),
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bundle(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let bundle = tempfile::tempdir().unwrap();
+        std::fs::create_dir(bundle.path().join("wasmtime")).unwrap();
+        for (name, content) in files {
+            std::fs::write(bundle.path().join("wasmtime").join(name), content).unwrap();
+        }
+        bundle
+    }
+
+    #[test]
+    fn any_file_of_the_folder_changes_the_digest() {
+        let one = bundle(&[("containerd-shim-wasmtime-v1", "a"), ("wasmtime-engine", "b")]);
+        let two = bundle(&[("containerd-shim-wasmtime-v1", "a"), ("wasmtime-engine", "c")]);
+        let [one, two] = [one, two].map(|bundle| Artifact::load(bundle.path(), "wasmtime").unwrap());
+        assert_ne!(one.digest, two.digest);
+        assert_eq!(one.sha256, two.sha256);
+    }
+
+    #[test]
+    fn an_unknown_bundle_is_refused_with_the_known_ones() {
+        let bundle = bundle(&[]);
+        let error = Artifact::load(bundle.path(), "spin").unwrap_err().to_string();
+        assert!(error.ends_with("has no folder `spin`; it has: wasmtime"), "{error}");
+    }
+
+    #[test]
+    fn a_folder_without_a_shim_is_refused() {
+        let bundle = bundle(&[("x", "")]);
+        let error = Artifact::load(bundle.path(), "wasmtime").unwrap_err().to_string();
+        assert!(error.ends_with("must hold exactly one file `containerd-shim-…`, it holds 0"), "{error}");
+    }
+}

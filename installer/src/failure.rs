@@ -1,0 +1,156 @@
+//! Why an Order was not carried out: the one place where errors become a [`Failure`].
+
+use kwasm_api::report::{Failure, NodeState};
+
+/// One word for conditions and alerts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The Order cannot be read or contradicts itself.
+    InvalidOrder,
+    /// A source of the Order comes with a later version.
+    SourceNotSupported,
+    /// The pod cannot reach its node.
+    NodeNotReachable,
+    /// Another installer keeps the node's lock.
+    NodeBusy,
+    /// The node's container runtime is none that this version knows.
+    NodeNotSupported,
+    /// containerd is too old.
+    ContainerdTooOld,
+    /// CRI is switched off or did not answer before anything was changed.
+    CriNotAvailable,
+    /// The configuration is not TOML.
+    ConfigNotToml,
+    /// The configuration has a version that is not known.
+    ConfigVersionNotSupported,
+    /// The configuration's layout cannot be edited.
+    ConfigLayoutNotSupported,
+    /// containerd itself refuses the configuration, ours not being in it.
+    ConfigNotLoadable,
+    /// containerd refuses the new configuration.
+    CandidateRefused,
+    /// The new configuration would change more than our handlers.
+    CandidateChangesMore,
+    /// The new configuration loads, but our handlers are not in it.
+    HandlerNotLoaded,
+    /// Somebody else's handler has the name.
+    HandlerConflict,
+    /// A `preinstalled` handler is not there.
+    HandlerMissing,
+    /// The bundle lacks a runtime.
+    BundleNotUsable,
+    /// The binary of a `host` runtime is not there.
+    BinaryMissing,
+    /// No directory takes programs.
+    NoInstallDirectory,
+    /// A runtime that should go still runs containers.
+    RuntimeInUse,
+    /// The installer's own record cannot be read.
+    LedgerNotReadable,
+    /// A file could not be changed.
+    FileNotChanged,
+    /// The unit could not be restarted.
+    RestartFailed,
+    /// CRI did not come back after the restart.
+    CriDidNotReturn,
+    /// CRI came back without our handlers.
+    HandlerNotServed,
+}
+
+/// Why the run stops.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{step}: {message}")]
+pub struct Stop {
+    /// The step that failed, in words.
+    pub step: String,
+    /// One word.
+    pub reason: Reason,
+    /// What happened.
+    pub message: String,
+    /// What the node looks like now.
+    pub state: NodeState,
+    /// What to do next.
+    pub remedy: String,
+}
+
+impl Stop {
+    /// Stops before anything was changed.
+    #[must_use]
+    pub fn unchanged(step: impl Into<String>, reason: Reason, message: impl ToString) -> Self {
+        let remedy = reason.remedy().to_owned();
+        Self { step: step.into(), reason, message: message.to_string(), state: NodeState::Unchanged, remedy }
+    }
+
+    /// The same with what the node looks like after undoing.
+    #[must_use]
+    pub fn left(mut self, state: NodeState) -> Self {
+        self.state = state;
+        self
+    }
+
+    /// As the Report has it.
+    #[must_use]
+    pub fn failure(&self) -> Failure {
+        let Self { step, reason, message, state, remedy } = self.clone();
+        Failure { step, reason: format!("{reason:?}"), message, node_state: state, remedy }
+    }
+
+    /// The program's exit code.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self.state {
+            NodeState::Unchanged => 3,
+            NodeState::RolledBack => 4,
+            NodeState::NeedsAttention => 5,
+        }
+    }
+}
+
+impl Reason {
+    /// What to do next.
+    #[must_use]
+    pub const fn remedy(self) -> &'static str {
+        match self {
+            Self::InvalidOrder => "correct the WasmRuntime, or use the installer image of the operator's release",
+            Self::SourceNotSupported => {
+                "use the source `bundled`, `host` or `preinstalled`, or a newer installer image"
+            }
+            Self::NodeNotReachable => {
+                "run the pod with `hostPID: true`, `privileged: true` and the node's `/` mounted at $NODE_ROOT"
+            }
+            Self::NodeBusy => "wait for the other installer to end; it holds /run/kwasm-installer.lock",
+            Self::NodeNotSupported => {
+                "this version supports containerd under the systemd unit containerd.service; elsewhere install the runtime by other means and use the source `preinstalled`"
+            }
+            Self::ContainerdTooOld => "update containerd to 1.6 or newer",
+            Self::CriNotAvailable => {
+                "repair the node's containerd first: `systemctl status containerd` and `crictl info` tell more"
+            }
+            Self::ConfigNotToml | Self::ConfigNotLoadable => {
+                "repair the file: `containerd config dump` must print a configuration; containerd keeps running with the one it has loaded until its next restart"
+            }
+            Self::ConfigVersionNotSupported => {
+                "use a newer installer image, or register the handler by hand and use the source `preinstalled`"
+            }
+            Self::ConfigLayoutNotSupported => {
+                "write the table of runtimes as `[…]` tables, or register the handler by hand and use the source `preinstalled`"
+            }
+            Self::CandidateRefused | Self::CandidateChangesMore | Self::HandlerNotLoaded => {
+                "look for an import or a drop-in that overrides the CRI plugin's section; please report it with the output of `kwasm-installer plan`"
+            }
+            Self::HandlerConflict => "choose another handler name, or take the existing entry out of the configuration",
+            Self::HandlerMissing => "register the handler on the node, or choose another source",
+            Self::BundleNotUsable => "use an installer image that carries the runtime",
+            Self::BinaryMissing => "install the binary on the node, or correct the path",
+            Self::NoInstallDirectory => "name a directory with --install-dir that is writable and not mounted noexec",
+            Self::RuntimeInUse => "delete the pods of the runtime first, or use --force",
+            Self::LedgerNotReadable => {
+                "look at /var/lib/kwasm/installer/ledger.json; use the installer version that wrote it"
+            }
+            Self::FileNotChanged => "make room or make the file system writable, then run it again",
+            Self::RestartFailed | Self::CriDidNotReturn | Self::HandlerNotServed => {
+                "look at `journalctl -u containerd`; the installer can be run again at any time"
+            }
+        }
+    }
+}

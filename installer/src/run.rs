@@ -1,0 +1,118 @@
+//! One run from its target to its Report.
+
+use std::cell::Cell;
+
+use kwasm_api::Report;
+use kwasm_api::report::{Containerd, NodeState, RuntimeReport, RuntimeState};
+
+use crate::apply::{Progress, Transaction, check_candidate};
+use crate::config::Dialect;
+use crate::failure::Stop;
+use crate::observe::{Effective, Host, Observed, Settings, effective, observe};
+use crate::plan::{self, Plan};
+use crate::target::Target;
+
+/// A run that is ready to be carried out.
+#[derive(Debug)]
+pub struct Prepared {
+    /// What was seen.
+    pub observed: Observed,
+    /// What the daemon makes of it.
+    pub effective: Effective,
+    /// What is to be done.
+    pub plan: Plan,
+}
+
+/// Observes, plans, and has containerd load the new configuration. Changes nothing.
+///
+/// # Errors
+/// If the target cannot be reached, with what was seen until then.
+pub fn prepare(host: &Host, settings: &Settings, target: &Target) -> Result<Prepared, (Stop, Option<Box<Observed>>)> {
+    let observed = observe(host, settings, target).map_err(|stop| (stop, None))?;
+    let decided = (|| {
+        let base = plan::base(&observed, target)?;
+        let effective = effective(host, &observed, base.text.as_deref())?;
+        let plan = plan::plan(&observed, target, &base, &effective)?;
+        check_candidate(host, &observed, &effective, &plan)?;
+        Ok((effective, plan))
+    })();
+    match decided {
+        Ok((effective, plan)) => Ok(Prepared { observed, effective, plan }),
+        Err(stop) => Err((stop, Some(Box::new(observed)))),
+    }
+}
+
+/// Brings the node to its target and says how it went.
+pub fn carry_out(host: &Host, settings: &Settings, target: &Target, progress: Progress<'_>) -> (Report, Option<Stop>) {
+    let mut report = Report { version: 1, order: target.order.clone(), ..Report::default() };
+    progress("look at the node");
+    let prepared = match prepare(host, settings, target) {
+        Ok(prepared) => prepared,
+        Err((stop, observed)) => {
+            if let Some(observed) = &observed {
+                describe(&mut report, observed);
+            }
+            report.runtimes = unreached(target, observed.as_deref(), &stop);
+            return failed(report, stop);
+        }
+    };
+    let Prepared { observed, effective, plan } = &prepared;
+    describe(&mut report, observed);
+    if plan.is_empty(observed) {
+        progress("everything is as it should be: nothing to do");
+        report.runtimes.clone_from(&plan.runtimes);
+        return (report, None);
+    }
+    let cri_patience = settings.cri_patience;
+    let restarts = Cell::new(0);
+    let transaction = Transaction { host, observed, effective, plan, cri_patience, progress, restarts };
+    let outcome = transaction.run();
+    report.restarts = transaction.restarts.get();
+    match outcome {
+        Ok(()) => {
+            report.runtimes.clone_from(&plan.runtimes);
+            (report, None)
+        }
+        Err(stop) => {
+            report.runtimes = unreached(target, Some(observed), &stop);
+            failed(report, stop)
+        }
+    }
+}
+
+/// The Report of a run that could not even begin.
+#[must_use]
+pub fn refused(stop: Stop) -> (Report, Option<Stop>) {
+    failed(Report { version: 1, ..Report::default() }, stop)
+}
+
+fn failed(mut report: Report, stop: Stop) -> (Report, Option<Stop>) {
+    report.failure = Some(stop.failure());
+    (report, Some(stop))
+}
+
+fn describe(report: &mut Report, observed: &Observed) {
+    let daemon = &observed.daemon;
+    let fresh = if daemon.major >= 2 { Dialect::V3 } else { Dialect::V2 };
+    let dialect = observed.config.as_deref().map_or(Ok(fresh), Dialect::of);
+    report.distribution = Some("containerd".to_owned());
+    report.containerd = Some(Containerd {
+        version: daemon.version.clone(),
+        config_version: dialect.map_or(0, Dialect::number),
+        unit: daemon.unit.clone(),
+    });
+}
+
+/// What is on the node after a failure: what was there before, unless undoing failed.
+fn unreached(target: &Target, observed: Option<&Observed>, stop: &Stop) -> Vec<RuntimeReport> {
+    let known = observed.and_then(|observed| observed.ledger.as_ref()).map(|ledger| ledger.current.runtimes.as_slice());
+    let known = known.unwrap_or_default();
+    let kept = stop.state != NodeState::NeedsAttention;
+    let wanted = target.runtimes.iter().map(|wanted| {
+        let unchanged = kept && known.contains(&wanted.runtime);
+        RuntimeReport::of(&wanted.runtime, if unchanged { RuntimeState::Ready } else { RuntimeState::Failed })
+    });
+    let left = known.iter().filter(|old| !target.runtimes.iter().any(|wanted| wanted.runtime.name == old.name));
+    let state = if kept { RuntimeState::Ready } else { RuntimeState::Failed };
+    wanted.chain(left.map(|runtime| RuntimeReport::of(runtime, state))).collect()
+}

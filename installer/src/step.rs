@@ -1,0 +1,136 @@
+//! The steps of a plan: each does one thing, can be done twice, prints itself, and knows how it is undone.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::artifacts::Artifact;
+use crate::host::Files;
+use crate::host::files::{Attributes, FileError, temporary};
+use crate::observe::Standing;
+
+/// One change of the node's files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Create a directory that was not there.
+    MakeDir(PathBuf),
+    /// Copy an artifact to a folder of its own.
+    Install {
+        /// What.
+        artifact: Artifact,
+        /// Where.
+        folder: PathBuf,
+    },
+    /// Point a link to a binary.
+    Link {
+        /// The link.
+        path: PathBuf,
+        /// The binary.
+        target: PathBuf,
+        /// What was there.
+        previous: Standing,
+    },
+    /// Write the configuration file, or remove it where there is to be none.
+    Configure {
+        /// The file.
+        path: PathBuf,
+        /// Its text; `None`: no file.
+        text: Option<String>,
+        /// Its text before; `None`: no file.
+        previous: Option<String>,
+        /// Mode and owner.
+        attributes: Attributes,
+    },
+    /// Remove a file or link that nothing names any more.
+    Unlink(PathBuf),
+    /// Remove a folder of ours with all that is in it.
+    Discard(PathBuf),
+    /// Remove a directory if it is empty.
+    RemoveDir(PathBuf),
+}
+
+impl Step {
+    /// Does it.
+    ///
+    /// # Errors
+    /// If a file cannot be changed.
+    pub fn apply(&self, files: &Files) -> Result<(), FileError> {
+        match self {
+            Self::MakeDir(path) => files.make_dir(path),
+            Self::Install { artifact, folder } => artifact.install(files, folder),
+            Self::Link { path, target, previous } => {
+                if *previous == Standing::File {
+                    files.hard_link(path, &kept(path))?;
+                }
+                files.link(path, target)
+            }
+            Self::Configure { path, text, attributes, .. } => configure(files, path, text.as_deref(), *attributes),
+            Self::Unlink(path) => files.remove(path),
+            Self::Discard(path) => files.remove_tree(path),
+            Self::RemoveDir(path) => files.remove_empty_dir(path).map(drop),
+        }
+    }
+
+    /// Takes it back. What only removes leftovers is not taken back.
+    ///
+    /// # Errors
+    /// If a file cannot be changed.
+    pub fn undo(&self, files: &Files) -> Result<(), FileError> {
+        match self {
+            Self::MakeDir(path) => files.remove_empty_dir(path).map(drop),
+            Self::Install { folder, .. } => {
+                files.remove_tree(&temporary(folder))?;
+                files.remove_tree(folder)
+            }
+            Self::Link { path, previous, .. } => {
+                files.remove(&temporary(path))?;
+                put_back(files, path, previous)
+            }
+            Self::Configure { path, previous, attributes, .. } => {
+                configure(files, path, previous.as_deref(), *attributes)
+            }
+            Self::Unlink(_) | Self::Discard(_) | Self::RemoveDir(_) => Ok(()),
+        }
+    }
+}
+
+/// Under which name a file stays that a link replaces, until the link is verified.
+#[must_use]
+pub fn kept(path: &Path) -> PathBuf {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    path.with_file_name(format!(".{name}.kwasm-old"))
+}
+
+fn put_back(files: &Files, path: &Path, previous: &Standing) -> Result<(), FileError> {
+    let kept = kept(path);
+    match previous {
+        Standing::Nothing => files.remove(path),
+        Standing::Link(target) => files.link(path, target),
+        // Two names of one file: a rename would do nothing and leave both.
+        Standing::File if files.link_target(path).is_none() => files.remove(&kept),
+        Standing::File => files.rename(&kept, path),
+    }
+}
+
+fn configure(files: &Files, path: &Path, text: Option<&str>, attributes: Attributes) -> Result<(), FileError> {
+    match text {
+        Some(text) => files.replace(path, text.as_bytes(), attributes),
+        None => files.remove(path),
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MakeDir(path) => write!(f, "create the directory {}", path.display()),
+            Self::Install { artifact, folder } => {
+                write!(f, "install {} in {}", artifact.files.join(", "), folder.display())
+            }
+            Self::Link { path, target, .. } => write!(f, "link {} to {}", path.display(), target.display()),
+            Self::Configure { path, text: Some(_), previous: Some(_), .. } => write!(f, "change {}", path.display()),
+            Self::Configure { path, text: Some(_), .. } => write!(f, "create {}", path.display()),
+            Self::Configure { path, text: None, .. } | Self::Unlink(path) => write!(f, "remove {}", path.display()),
+            Self::Discard(path) => write!(f, "remove the folder {}", path.display()),
+            Self::RemoveDir(path) => write!(f, "remove the directory {} if it is empty", path.display()),
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! What the node should have: an Order, validated once, in types that cannot be wrong.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+
+use kwasm_api::Order;
+use kwasm_api::runtime::{Runtime, RuntimeKind, Source};
+
+/// All runtimes that the node should have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Target {
+    /// Digest of the Order; empty where there was none.
+    pub order: String,
+    /// The runtimes, in the order of their names.
+    pub runtimes: Vec<Wanted>,
+}
+
+/// One runtime.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// As the Order has it.
+    pub runtime: Runtime,
+    /// Where its binary comes from.
+    pub source: WantedSource,
+}
+
+/// The sources that this program can use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WantedSource {
+    /// Name of a folder of the bundle.
+    Bundle(String),
+    /// A path on the node.
+    Host(PathBuf),
+    /// Nothing is installed.
+    Preinstalled,
+}
+
+/// Why an Order is not accepted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    /// It cannot be read.
+    #[error("the Order cannot be read: {0}")]
+    Unreadable(String),
+    /// A name that could leave its folder or break a configuration.
+    #[error("{what} `{value}` is not a name of 1 to 63 lower-case letters, digits and hyphens")]
+    Name {
+        /// Which name.
+        what: &'static str,
+        /// As given.
+        value: String,
+    },
+    /// Two runtimes want the same.
+    #[error("two runtimes have the {what} `{value}`")]
+    Twice {
+        /// What they share.
+        what: &'static str,
+        /// As given.
+        value: String,
+    },
+    /// A path that is not plain and absolute.
+    #[error("runtime {runtime}: `{path}` is not an absolute path without `..`")]
+    Path {
+        /// The runtime's name.
+        runtime: String,
+        /// As given.
+        path: String,
+    },
+    /// A source that comes later.
+    #[error("runtime {runtime}: the source `{source_kind}` is not yet supported by this installer version")]
+    Source {
+        /// The runtime's name.
+        runtime: String,
+        /// `http` or `image`.
+        source_kind: &'static str,
+    },
+}
+
+impl Target {
+    /// Reads and validates an Order.
+    ///
+    /// # Errors
+    /// If anything about it is not acceptable.
+    pub fn from_json(json: &str) -> Result<Self, TargetError> {
+        let order = Order::from_json(json).map_err(|error| TargetError::Unreadable(error.to_string()))?;
+        Self::from_order(&order)
+    }
+
+    /// Validates an Order.
+    ///
+    /// # Errors
+    /// If anything about it is not acceptable.
+    pub fn from_order(order: &Order) -> Result<Self, TargetError> {
+        let mut target = Self::from_runtimes(&order.runtimes)?;
+        target.order = order.digest();
+        Ok(target)
+    }
+
+    /// Validates runtimes.
+    ///
+    /// # Errors
+    /// If anything about them is not acceptable.
+    pub fn from_runtimes(runtimes: &[Runtime]) -> Result<Self, TargetError> {
+        let mut wanted = runtimes.iter().map(Wanted::from_runtime).collect::<Result<Vec<_>, _>>()?;
+        wanted.sort_by(|a, b| a.runtime.name.cmp(&b.runtime.name));
+        let mut seen = BTreeMap::new();
+        for runtime in wanted.iter().map(|wanted| &wanted.runtime) {
+            for (what, value) in [("name", &runtime.name), ("handler", &runtime.handler)] {
+                if seen.insert((what, value.clone()), ()).is_some() {
+                    return Err(TargetError::Twice { what, value: value.clone() });
+                }
+            }
+        }
+        Ok(Self { order: String::new(), runtimes: wanted })
+    }
+}
+
+impl Wanted {
+    fn from_runtime(runtime: &Runtime) -> Result<Self, TargetError> {
+        name("name", &runtime.name)?;
+        name("handler", &runtime.handler)?;
+        let unsupported = |source_kind| Err(TargetError::Source { runtime: runtime.name.clone(), source_kind });
+        let source = match &runtime.source {
+            Source::Bundled(bundle) => {
+                let bundle = bundle.name.as_ref().unwrap_or(&runtime.name);
+                name("bundle", bundle)?;
+                WantedSource::Bundle(bundle.clone())
+            }
+            Source::Host(host) => WantedSource::Host(plain_path(&runtime.name, &host.path)?),
+            Source::Preinstalled(_) => WantedSource::Preinstalled,
+            Source::Http(_) => return unsupported("http"),
+            Source::Image(_) => return unsupported("image"),
+        };
+        Ok(Self { runtime: runtime.clone(), source })
+    }
+
+    /// Whether it runs under `io.containerd.runc.v2`.
+    #[must_use]
+    pub fn is_oci(&self) -> bool {
+        self.runtime.kind == RuntimeKind::Oci
+    }
+}
+
+fn name(what: &'static str, value: &str) -> Result<(), TargetError> {
+    let letters = value.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+    let fits = (1..=63).contains(&value.len()) && !value.starts_with('-') && !value.ends_with('-');
+    if letters && fits { Ok(()) } else { Err(TargetError::Name { what, value: value.to_owned() }) }
+}
+
+fn plain_path(runtime: &str, path: &str) -> Result<PathBuf, TargetError> {
+    let plain = Path::new(path).components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+    if path.starts_with('/') && plain && !path.contains('\0') && path.len() > 1 {
+        Ok(PathBuf::from(path))
+    } else {
+        Err(TargetError::Path { runtime: runtime.to_owned(), path: path.to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn order(runtimes: &str) -> String {
+        format!(r#"{{"version": 1, "node": "n", "runtimes": [{runtimes}]}}"#)
+    }
+
+    #[rstest]
+    #[case::not_json("", "the Order cannot be read: EOF while parsing a value at line 1 column 0")]
+    #[case::version(
+        r#"{"version": 2, "node": "n", "runtimes": []}"#,
+        "the Order cannot be read: this Order has version 2; this program understands version 1: use an installer image of the operator's release at line 1 column 13"
+    )]
+    #[case::name(
+        &order(r#"{"name": "../x", "handler": "x", "revision": "", "source": {"bundled": {}}}"#),
+        "name `../x` is not a name of 1 to 63 lower-case letters, digits and hyphens"
+    )]
+    #[case::handler(
+        &order(r#"{"name": "x", "handler": "a\"]b", "revision": "", "source": {"bundled": {}}}"#),
+        "handler `a\"]b` is not a name of 1 to 63 lower-case letters, digits and hyphens"
+    )]
+    #[case::bundle(
+        &order(r#"{"name": "x", "handler": "x", "revision": "", "source": {"bundled": {"name": ".."}}}"#),
+        "bundle `..` is not a name of 1 to 63 lower-case letters, digits and hyphens"
+    )]
+    #[case::twice(
+        &order(r#"{"name": "a", "handler": "x", "revision": "", "source": {"bundled": {}}}, {"name": "b", "handler": "x", "revision": "", "source": {"bundled": {}}}"#),
+        "two runtimes have the handler `x`"
+    )]
+    #[case::path(
+        &order(r#"{"name": "x", "handler": "x", "revision": "", "source": {"host": {"path": "/usr/../crun"}}}"#),
+        "runtime x: `/usr/../crun` is not an absolute path without `..`"
+    )]
+    #[case::http(
+        &order(r#"{"name": "x", "handler": "x", "revision": "", "source": {"http": {"artifacts": []}}}"#),
+        "runtime x: the source `http` is not yet supported by this installer version"
+    )]
+    #[case::image(
+        &order(r#"{"name": "x", "handler": "x", "revision": "", "source": {"image": {"reference": "r", "path": "/x"}}}"#),
+        "runtime x: the source `image` is not yet supported by this installer version"
+    )]
+    fn an_order_that_cannot_be_carried_out_is_refused(#[case] json: &str, #[case] message: &str) {
+        assert_eq!(Target::from_json(json).unwrap_err().to_string(), message);
+    }
+
+    #[test]
+    fn a_bundle_is_named_after_its_runtime_unless_it_says_otherwise() {
+        let one = order(r#"{"name": "a", "handler": "a", "revision": "", "source": {"bundled": {}}}"#);
+        let two = order(r#"{"name": "a", "handler": "a", "revision": "", "source": {"bundled": {"name": "b"}}}"#);
+        let sources = [one, two].map(|json| Target::from_json(&json).unwrap().runtimes[0].source.clone());
+        assert_eq!(sources, [WantedSource::Bundle("a".into()), WantedSource::Bundle("b".into())]);
+    }
+}

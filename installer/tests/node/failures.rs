@@ -1,0 +1,199 @@
+//! What goes wrong, with the words that a user sees, and the node afterwards.
+
+use kwasm_api::Runtime;
+use kwasm_api::report::{NodeState, RuntimeState};
+use rstest::rstest;
+
+use crate::fake::{Mood, Node, bundled, on_host, preinstalled};
+
+const PLAIN: &str = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc]\nruntime_type = \"io.containerd.runc.v2\"\n";
+
+fn plain() -> Node {
+    Node::with_config("1.7.24", PLAIN)
+}
+
+#[rstest]
+#[case::not_toml(
+    "1.7.24",
+    "version = 2\n[plugins\n",
+    bundled("wasmtime"),
+    "ConfigNotToml: read /etc/containerd/config.toml: /etc/containerd/config.toml: line 2, column 9: unclosed table, expected `]`\n"
+)]
+#[case::later_version(
+    "2.4.2",
+    "version = 4\n",
+    bundled("wasmtime"),
+    "ConfigVersionNotSupported: read /etc/containerd/config.toml: /etc/containerd/config.toml: `version = 4`: this program edits versions 1 (no `version` key), 2 and 3\n"
+)]
+#[case::version_3_under_1_6(
+    "1.6.20",
+    "version = 3\n",
+    bundled("wasmtime"),
+    "HandlerNotLoaded: load the new /etc/containerd/config.toml with containerd: containerd 1.6.20 would load /etc/containerd/config.toml without the handler `wasmtime`\n"
+)]
+#[case::too_old(
+    "1.4.3",
+    "version = 2\n",
+    bundled("wasmtime"),
+    "ContainerdTooOld: look for containerd: containerd 1.4.3 does not speak CRI v1\n"
+)]
+#[case::conflict(
+    "1.7.24",
+    "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.wasmtime]\nruntime_type = \"io.containerd.wasmtime.v1\"\n",
+    bundled("wasmtime"),
+    "HandlerConflict: compare the handlers: /etc/containerd/config.toml has a handler `wasmtime` of somebody else's: runtime_type = \"io.containerd.wasmtime.v1\"\n"
+)]
+#[case::runc_is_not_ours("1.7.24", "version = 2\n", bundled("runc"), "BundleNotUsable: read the bundle")]
+#[case::layout(
+    "1.7.24",
+    "version = 2\nplugins.\"io.containerd.grpc.v1.cri\" = 1\n",
+    bundled("wasmtime"),
+    "ConfigLayoutNotSupported: edit /etc/containerd/config.toml: /etc/containerd/config.toml: the layout of `plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes` cannot be edited without changing something else\n"
+)]
+#[case::no_binary(
+    "1.7.24",
+    PLAIN,
+    on_host("crun", "/usr/bin/crun"),
+    "BinaryMissing: look for the runtimes' binaries: there is no file /usr/bin/crun on the node\n"
+)]
+#[case::not_preinstalled(
+    "1.7.24",
+    PLAIN,
+    preinstalled("spin"),
+    "HandlerMissing: compare the handlers: /etc/containerd/config.toml has no handler `spin`, which is said to be preinstalled\n"
+)]
+#[case::no_bundle("1.7.24", PLAIN, bundled("spin"), "BundleNotUsable: read the bundle: the bundle ")]
+fn a_node_that_cannot_take_it_is_left_alone_and_says_why(
+    #[case] version: &str,
+    #[case] config: &str,
+    #[case] runtime: Runtime,
+    #[case] message: &str,
+) {
+    let node = Node::with_config(version, config);
+    let before = node.tree();
+    let planned = node.plan(std::slice::from_ref(&runtime));
+    assert!(planned.starts_with(message), "{planned}");
+    let stop = node.must_fail(&[runtime]);
+    assert_eq!((stop.state, stop.exit_code()), (NodeState::Unchanged, 3));
+    assert_eq!(node.tree(), before);
+    assert_eq!(node.restarts(), 0);
+}
+
+#[test]
+fn a_daemon_that_refuses_to_start_gets_its_old_files_back() {
+    let node = plain();
+    let before = node.tree();
+    let stop = node.mood(Mood::Refuses("wasmtime")).must_fail(&[bundled("wasmtime")]);
+    assert_eq!((stop.state, stop.exit_code()), (NodeState::RolledBack, 4));
+    assert_eq!(
+        stop.message,
+        "`systemctl restart containerd.service` failed: failed\nlevel=fatal msg=\"as the daemon put it\""
+    );
+    assert_eq!(node.tree(), before);
+    assert_eq!(node.handlers(), ["runc"]);
+}
+
+#[test]
+fn a_daemon_whose_cri_is_not_ready_gets_its_old_files_back() {
+    let node = plain();
+    let before = node.tree();
+    let (report, stop) = node.mood(Mood::CriDiesWith("wasmtime")).apply(&[bundled("wasmtime")]);
+    let stop = stop.unwrap();
+    assert!(
+        stop.message.starts_with("CRI answers, but its condition RuntimeReady is false: as CRI put it\n"),
+        "{stop}"
+    );
+    assert_eq!(report.failure.unwrap().reason, "CriDidNotReturn");
+    assert_eq!(report.restarts, 2);
+    assert_eq!(report.runtimes[0].state, RuntimeState::Failed);
+    assert_eq!(node.tree(), before);
+    assert_eq!(node.handlers(), ["runc"]);
+}
+
+#[test]
+fn a_runtime_that_was_there_before_a_failure_is_still_reported_ready() {
+    let node = plain();
+    node.bundle("spin", "s");
+    node.must_apply(&[bundled("wasmtime")]);
+    let (report, _) = node.mood(Mood::Refuses("spin")).apply(&[bundled("spin"), bundled("wasmtime")]);
+    let states: Vec<_> = report.runtimes.iter().map(|runtime| (runtime.name.as_str(), runtime.state)).collect();
+    assert_eq!(states, [("spin", RuntimeState::Failed), ("wasmtime", RuntimeState::Ready)]);
+    assert_eq!(node.handlers(), ["runc", "wasmtime"]);
+}
+
+#[test]
+fn a_daemon_that_never_comes_back_needs_attention() {
+    let node = plain();
+    let before = node.config();
+    let stop = node.mood(Mood::Broken).must_fail(&[bundled("wasmtime")]);
+    assert_eq!((stop.state, stop.exit_code()), (NodeState::NeedsAttention, 5));
+    assert_eq!(node.config(), before);
+}
+
+#[test]
+fn a_node_that_needed_attention_is_finished_when_its_daemon_works_again() {
+    let node = plain();
+    let before = node.tree();
+    node.mood(Mood::Broken).must_fail(&[bundled("wasmtime")]);
+    node.mood(Mood::Healthy).must_apply(&[bundled("wasmtime")]);
+    node.must_apply(&[]);
+    assert_eq!(node.tree(), before);
+}
+
+#[test]
+fn a_runtime_in_use_is_not_removed() {
+    let node = plain();
+    node.must_apply(&[bundled("wasmtime")]);
+    let before = node.tree();
+    node.process("/opt/kwasm/runtimes/wasmtime/0123456789abcdef/containerd-shim-wasmtime-v1");
+    let stop = node.must_fail(&[]);
+    assert_eq!(stop.message, "still running: containerd-shim (pid 4711)");
+    assert_eq!(stop.state, NodeState::Unchanged);
+    assert_eq!(node.tree(), before);
+}
+
+#[test]
+fn force_takes_the_configuration_and_leaves_the_binaries_that_run() {
+    let mut node = plain();
+    let before = node.tree();
+    node.must_apply(&[bundled("wasmtime")]);
+    let binary = std::fs::read_link(node.path("/opt/kwasm/bin/containerd-shim-wasmtime-v1")).unwrap();
+    node.process(&binary.display().to_string());
+    node.force = true;
+    node.must_apply(&[]);
+    assert_eq!(node.config(), PLAIN);
+    assert_eq!(node.read("/opt/kwasm/bin/containerd-shim-wasmtime-v1"), "1");
+    node.no_processes();
+    node.must_apply(&[]);
+    assert_eq!(node.tree(), before);
+}
+
+#[test]
+fn a_binary_of_the_host_is_registered_and_never_touched() {
+    let node = plain();
+    std::fs::write(node.path("/usr/bin/crun"), "crun").unwrap();
+    let before = node.tree();
+    node.must_apply(&[on_host("crun", "/usr/bin/crun")]);
+    assert_eq!(node.handlers(), ["crun", "runc"]);
+    node.must_apply(&[]);
+    assert_eq!(node.tree(), before);
+}
+
+#[test]
+fn a_preinstalled_handler_is_verified_and_its_configuration_left_alone() {
+    let node = plain();
+    assert_eq!(node.must_apply(&[preinstalled("runc")]), 0);
+    assert_eq!(node.config(), PLAIN);
+}
+
+#[test]
+fn an_entry_that_somebody_else_wrote_just_so_is_kept_when_ours_goes() {
+    let theirs = format!(
+        "{PLAIN}[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.crun]\nruntime_type = \"/usr/bin/crun\"\n"
+    );
+    let node = Node::with_config("1.7.24", &theirs);
+    std::fs::write(node.path("/usr/bin/crun"), "crun").unwrap();
+    assert_eq!(node.must_apply(&[on_host("crun", "/usr/bin/crun")]), 0);
+    node.must_apply(&[]);
+    assert_eq!(node.config(), theirs);
+}

@@ -1,0 +1,502 @@
+//! A node in a folder: real files, and a containerd that reads them as the real one does.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use kwasm_api::runtime::{Bundled, Host as HostSource, Preinstalled, Runtime, RuntimeKind, Source};
+use kwasm_api::{Order, Report};
+use kwasm_installer::config::dump::Dump;
+use kwasm_installer::config::entry::json;
+use kwasm_installer::failure::Stop;
+use kwasm_installer::host::files::{Gate, Operation};
+use kwasm_installer::host::system::{CriStatus, Process, SystemError, Unit};
+use kwasm_installer::host::{Files, System};
+use kwasm_installer::observe::{Host, Settings};
+use kwasm_installer::render;
+use kwasm_installer::run::{carry_out, prepare};
+use kwasm_installer::target::Target;
+use serde_json::{Map, Value as Json, json};
+use toml_edit::{Document, DocumentMut};
+
+const CONFIG: &str = "/etc/containerd/config.toml";
+
+/// What the daemon does when it is asked to start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Mood {
+    #[default]
+    Healthy,
+    /// Refuses to start while the configuration holds this handler.
+    Refuses(&'static str),
+    /// Starts, but CRI is not ready while the configuration holds this handler.
+    CriDiesWith(&'static str),
+    /// Never starts again.
+    Broken,
+}
+
+/// When file operations fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// From this operation on nothing happens any more, as if the process had been killed.
+    Crash(usize),
+    /// This one operation fails.
+    Error(usize, rustix::io::Errno),
+}
+
+#[derive(Default)]
+struct Shared {
+    passed: Cell<usize>,
+    fault: Cell<Option<Fault>>,
+    mood: Cell<Mood>,
+    restarts: Cell<u32>,
+    loaded: RefCell<Option<Map<String, Json>>>,
+    processes: RefCell<Vec<Process>>,
+    log: RefCell<Vec<String>>,
+}
+
+impl Shared {
+    fn dead(&self) -> bool {
+        matches!(self.fault.get(), Some(Fault::Crash(at)) if self.passed.get() >= at)
+    }
+}
+
+/// A node that a test works on.
+pub(crate) struct Node {
+    pub(crate) root: tempfile::TempDir,
+    bundle: tempfile::TempDir,
+    version: String,
+    shared: Rc<Shared>,
+    pub(crate) force: bool,
+    /// A containerd that is asked instead of the played one.
+    containerd: Option<PathBuf>,
+}
+
+impl Node {
+    /// A copy of a tree of `tests/nodes`.
+    pub(crate) fn of(tree: &str) -> Self {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/nodes").join(tree);
+        let facts: Json = serde_json::from_str(&fs::read_to_string(source.join("node.json")).unwrap()).unwrap();
+        let node = Self::empty(facts["containerd"].as_str().unwrap());
+        copy_tree(&source, node.root.path());
+        node.boot();
+        node
+    }
+
+    /// A copy of a tree, whose configuration a real containerd of this version loads.
+    pub(crate) fn under(tree: &str, containerd: &Path, version: &str) -> Self {
+        let mut node = Self::of(tree);
+        node.version = version.to_owned();
+        node.containerd = Some(containerd.to_owned());
+        node.boot();
+        node
+    }
+
+    /// A node with just this configuration.
+    pub(crate) fn with_config(version: &str, config: &str) -> Self {
+        let node = Self::empty(version);
+        fs::create_dir_all(node.path("/etc/containerd")).unwrap();
+        fs::write(node.path(CONFIG), config).unwrap();
+        node.boot();
+        node
+    }
+
+    fn empty(version: &str) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        for folder in ["run", "opt", "etc", "var/lib", "usr/bin"] {
+            fs::create_dir_all(root.path().join(folder)).unwrap();
+        }
+        let node = Self {
+            root,
+            bundle: tempfile::tempdir().unwrap(),
+            version: version.to_owned(),
+            shared: Rc::default(),
+            force: false,
+            containerd: None,
+        };
+        node.bundle("wasmtime", "1");
+        node
+    }
+
+    /// Puts a bundled runtime of this content into the installer's image.
+    pub(crate) fn bundle(&self, name: &str, content: &str) {
+        let folder = self.bundle.path().join(name);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(format!("containerd-shim-{name}-v1")), content).unwrap();
+        fs::write(folder.join(format!("{name}-engine")), content).unwrap();
+    }
+
+    pub(crate) fn empty_bundle(&self) {
+        fs::remove_dir_all(self.bundle.path().join("wasmtime")).unwrap();
+    }
+
+    fn boot(&self) {
+        *self.shared.loaded.borrow_mut() = self.system().effective(&self.root.path().join(&CONFIG[1..])).ok();
+    }
+
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
+        self.root.path().join(path.trim_start_matches('/'))
+    }
+
+    pub(crate) fn read(&self, path: &str) -> String {
+        let bytes = Files::below(self.root.path()).read(Path::new(path)).unwrap().unwrap();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    pub(crate) fn config(&self) -> String {
+        self.read(CONFIG)
+    }
+
+    pub(crate) fn edit_config(&self, edit: impl FnOnce(String) -> String) {
+        let text = edit(self.config());
+        fs::write(self.path(CONFIG), text).unwrap();
+    }
+
+    pub(crate) fn mood(&self, mood: Mood) -> &Self {
+        self.shared.mood.set(mood);
+        self
+    }
+
+    pub(crate) fn restarts(&self) -> u32 {
+        self.shared.restarts.get()
+    }
+
+    pub(crate) fn handlers(&self) -> Vec<String> {
+        self.shared.loaded.borrow().iter().flat_map(|loaded| loaded.keys().cloned()).collect()
+    }
+
+    /// Pretends that a process runs this file of the node.
+    pub(crate) fn process(&self, program: &str) {
+        let process = Process { pid: 4711, name: "containerd-shim".into(), program: program.into() };
+        self.shared.processes.borrow_mut().push(process);
+    }
+
+    pub(crate) fn no_processes(&self) {
+        self.shared.processes.borrow_mut().clear();
+    }
+
+    /// Sets a fault and starts to count file operations.
+    pub(crate) fn fault(&self, fault: Option<Fault>) {
+        self.shared.fault.set(fault);
+        self.shared.passed.set(0);
+    }
+
+    /// How many file operations were tried since [`Self::fault`].
+    pub(crate) fn operations(&self) -> usize {
+        self.shared.passed.get()
+    }
+
+    pub(crate) fn log(&self) -> Vec<String> {
+        self.shared.log.borrow().clone()
+    }
+
+    fn system(&self) -> FakeSystem {
+        FakeSystem {
+            root: self.root.path().to_owned(),
+            version: self.version.clone(),
+            shared: Rc::clone(&self.shared),
+            containerd: self.containerd.clone(),
+        }
+    }
+
+    fn host(&self) -> Host {
+        let gate = CountingGate(Rc::clone(&self.shared));
+        Host { files: Files::gated(self.root.path(), Box::new(gate)), system: Box::new(self.system()) }
+    }
+
+    fn settings(&self) -> Settings {
+        Settings {
+            bundle: self.bundle.path().to_owned(),
+            install_dir: None,
+            force: self.force,
+            lock_patience: Duration::ZERO,
+            cri_patience: Duration::ZERO,
+        }
+    }
+
+    pub(crate) fn apply(&self, runtimes: &[Runtime]) -> (Report, Option<Stop>) {
+        self.shared.log.borrow_mut().clear();
+        let target = Target::from_order(&Order::new("node", runtimes.to_vec())).unwrap();
+        let log = |line: &str| self.shared.log.borrow_mut().push(line.to_owned());
+        carry_out(&self.host(), &self.settings(), &target, &log)
+    }
+
+    /// Applies and expects success; returns how often the daemon was restarted.
+    pub(crate) fn must_apply(&self, runtimes: &[Runtime]) -> u32 {
+        let (report, stop) = self.apply(runtimes);
+        assert!(stop.is_none(), "{stop:#?}");
+        assert!(report.failure.is_none());
+        report.restarts
+    }
+
+    /// Applies and expects a failure.
+    pub(crate) fn must_fail(&self, runtimes: &[Runtime]) -> Stop {
+        self.apply(runtimes).1.expect("a failure")
+    }
+
+    /// The plan as `--dry-run` prints it.
+    pub(crate) fn plan(&self, runtimes: &[Runtime]) -> String {
+        let target = Target::from_order(&Order::new("node", runtimes.to_vec())).unwrap();
+        match prepare(&self.host(), &self.settings(), &target) {
+            Ok(prepared) => render::plan(&prepared.observed, &prepared.plan),
+            Err((stop, _)) => format!("{:?}: {stop}\n", stop.reason),
+        }
+    }
+
+    /// Every file, link and directory with its content; `/run` forgets, so it is left out.
+    pub(crate) fn tree(&self) -> BTreeMap<String, String> {
+        let mut found = BTreeMap::new();
+        walk(self.root.path(), self.root.path(), &mut found);
+        found
+    }
+}
+
+/// A bundled runtime whose handler is its name.
+pub(crate) fn bundled(name: &str) -> Runtime {
+    runtime(name, Source::Bundled(Bundled::default()))
+}
+
+pub(crate) fn on_host(name: &str, path: &str) -> Runtime {
+    runtime(name, Source::Host(HostSource { path: path.into() }))
+}
+
+pub(crate) fn preinstalled(name: &str) -> Runtime {
+    runtime(name, Source::Preinstalled(Preinstalled {}))
+}
+
+fn runtime(name: &str, source: Source) -> Runtime {
+    Runtime {
+        name: name.into(),
+        handler: name.into(),
+        revision: String::new(),
+        kind: RuntimeKind::Shim,
+        source,
+        options: BTreeMap::new(),
+        pod_annotations: Vec::new(),
+    }
+    .revise()
+}
+
+struct CountingGate(Rc<Shared>);
+
+impl Gate for CountingGate {
+    fn pass(&self, _: Operation, _: &Path) -> io::Result<()> {
+        let number = self.0.passed.get();
+        self.0.passed.set(number + 1);
+        match self.0.fault.get() {
+            Some(Fault::Crash(at)) if number >= at => Err(io::Error::other("crashed")),
+            Some(Fault::Error(at, error)) if number == at => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn syncs(&self) -> bool {
+        false
+    }
+}
+
+struct FakeSystem {
+    root: PathBuf,
+    version: String,
+    shared: Rc<Shared>,
+    containerd: Option<PathBuf>,
+}
+
+impl FakeSystem {
+    fn major(&self) -> u32 {
+        self.version.split('.').next().unwrap().parse().unwrap()
+    }
+
+    fn text(&self, file: Option<&Path>) -> Result<String, SystemError> {
+        let Some(file) = file else { return Ok(String::new()) };
+        let files = Files::below(&self.root);
+        let node_path = Path::new("/").join(file.strip_prefix(&self.root).unwrap_or(file));
+        let bytes = files.read(&node_path).unwrap().unwrap_or_default();
+        Ok(String::from_utf8(bytes).unwrap())
+    }
+
+    /// What a real containerd prints for a file of the tree, or without one.
+    fn ask(&self, containerd: &Path, file: Option<&Path>) -> Result<String, SystemError> {
+        let mut command = std::process::Command::new(containerd);
+        let files = Files::below(&self.root);
+        let file = file.map(|file| files.locate(&files.follow(file))).filter(|file| file.exists());
+        match &file {
+            Some(file) => command.arg("--config").arg(file).args(["config", "dump"]),
+            None => command.args(["config", "default"]),
+        };
+        let output = command.output().unwrap();
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        let refused = SystemError::Command { command: format!("{command:?}"), words };
+        output.status.success().then(|| String::from_utf8(output.stdout).unwrap()).ok_or(refused)
+    }
+
+    /// The handlers as containerd of this version would have them.
+    fn effective(&self, file: &Path) -> Result<Map<String, Json>, SystemError> {
+        if let Some(containerd) = &self.containerd {
+            let printed = self.ask(containerd, Some(&Path::new("/").join(file.strip_prefix(&self.root).unwrap())))?;
+            return Ok(Dump::parse(&printed).unwrap().handlers());
+        }
+        self.dump(&self.text(Some(file))?).map(|(handlers, _)| handlers)
+    }
+
+    fn dump(&self, text: &str) -> Result<(Map<String, Json>, Json), SystemError> {
+        let refused = |words: String| SystemError::Command { command: "containerd config dump".into(), words };
+        let document = Document::parse(text.to_owned()).map_err(|error| refused(error.message().to_owned()))?;
+        let mut values = json(document.as_item());
+        let version = values.get("version").and_then(Json::as_i64).unwrap_or(0);
+        let sections: &[&str] = match (version, self.major()) {
+            (0 | 1, 1) => &["cri"],
+            (2, 1) => &["io.containerd.grpc.v1.cri"],
+            (3, 1) => &[],
+            (2, _) => &["io.containerd.grpc.v1.cri"],
+            (_, _) => &["io.containerd.cri.v1.runtime"],
+        };
+        let runc = json!({"runtime_type": "io.containerd.runc.v2", "options": {"SystemdCgroup": false}, "pod_annotations": []});
+        let mut handlers = Map::new();
+        for section in sections {
+            let place = format!("/plugins/{section}/containerd/runtimes");
+            if let Some(Json::Object(found)) = values.pointer_mut(&place).map(Json::take) {
+                handlers.extend(found);
+            }
+        }
+        if handlers.is_empty() || self.major() >= 2 {
+            handlers.entry("runc").or_insert(runc);
+        }
+        prune(&mut values);
+        if let Json::Object(top) = &mut values {
+            top.remove("version");
+        }
+        Ok((handlers, values))
+    }
+}
+
+/// Takes out what is empty: tables that only lead to handlers.
+fn prune(value: &mut Json) {
+    if let Json::Object(table) = value {
+        table.values_mut().for_each(prune);
+        table.retain(|_, value| !value.is_null() && !value.as_object().is_some_and(Map::is_empty));
+    }
+}
+
+impl System for FakeSystem {
+    fn unit(&self, _: &str) -> Result<Unit, SystemError> {
+        let program = PathBuf::from("/usr/bin/containerd");
+        Ok(Unit { loaded: true, active: true, program, arguments: vec!["/usr/bin/containerd".into()] })
+    }
+
+    fn daemon_version(&self, _: &Path) -> Result<String, SystemError> {
+        Ok(self.version.clone())
+    }
+
+    fn config_dump(&self, _: &Path, file: Option<&Path>) -> Result<String, SystemError> {
+        if let Some(containerd) = &self.containerd {
+            return self.ask(containerd, file);
+        }
+        let (handlers, rest) = self.dump(&self.text(file)?)?;
+        let (version, section) =
+            if self.major() >= 2 { (3, "io.containerd.cri.v1.runtime") } else { (2, "io.containerd.grpc.v1.cri") };
+        let mut document = DocumentMut::new();
+        document["version"] = toml_edit::value(version);
+        document["rest"] = toml_edit::value(rest.to_string());
+        let mut text = document.to_string();
+        for (handler, table) in handlers {
+            let table = table.as_object().cloned().unwrap_or_default();
+            let entry = kwasm_installer::config::Entry { handler, table };
+            text.push_str(&entry.to_tables(&["plugins", section, "containerd", "runtimes"], "\n"));
+        }
+        Ok(text)
+    }
+
+    fn restart(&self, unit: &str) -> Result<(), SystemError> {
+        let failed = || SystemError::Command { command: format!("systemctl restart {unit}"), words: "failed".into() };
+        if self.shared.dead() {
+            return Err(failed());
+        }
+        self.shared.restarts.set(self.shared.restarts.get() + 1);
+        *self.shared.loaded.borrow_mut() = None;
+        let handlers = self.effective(&self.root.join(&CONFIG[1..]))?;
+        match self.shared.mood.get() {
+            Mood::Broken => return Err(failed()),
+            Mood::Refuses(handler) if handlers.contains_key(handler) => return Err(failed()),
+            _ => {}
+        }
+        *self.shared.loaded.borrow_mut() = Some(handlers);
+        Ok(())
+    }
+
+    fn last_words(&self, _: &str) -> String {
+        "level=fatal msg=\"as the daemon put it\"\n".into()
+    }
+
+    fn cri(&self, socket: &str) -> Result<CriStatus, SystemError> {
+        let silent = || SystemError::Cri { socket: socket.to_owned(), reason: "connection refused".into() };
+        if self.shared.dead() {
+            return Err(silent());
+        }
+        let loaded = self.shared.loaded.borrow();
+        let handlers = loaded.as_ref().ok_or_else(silent)?;
+        let ready = !matches!(self.shared.mood.get(), Mood::CriDiesWith(handler) if handlers.contains_key(handler));
+        let spelled = handlers.iter().map(|(name, table)| {
+            let served = json!({
+                "runtimeType": table["runtime_type"],
+                "options": table.get("options").unwrap_or(&Json::Null),
+                "PodAnnotations": table.get("pod_annotations").unwrap_or(&Json::Null),
+            });
+            (name.clone(), served)
+        });
+        Ok(CriStatus { ready, message: "as CRI put it".into(), handlers: spelled.collect() })
+    }
+
+    fn processes_below(&self, folder: &Path) -> Vec<Process> {
+        let processes = self.shared.processes.borrow();
+        processes.iter().filter(|process| process.program.starts_with(folder)).cloned().collect()
+    }
+
+    fn pause(&self, _: Duration) {}
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if entry.file_type().unwrap().is_dir() {
+            fs::create_dir_all(&target).unwrap();
+            copy_tree(&source, &target);
+        } else if entry.file_type().unwrap().is_symlink() {
+            std::os::unix::fs::symlink(fs::read_link(&source).unwrap(), &target).unwrap();
+        } else if entry.file_name() != ".keep" && entry.file_name() != "node.json" {
+            fs::copy(&source, &target).unwrap();
+        }
+    }
+}
+
+/// What differs between two trees, with both contents.
+pub(crate) fn differences(one: &BTreeMap<String, String>, other: &BTreeMap<String, String>) -> Vec<String> {
+    let names = one.keys().chain(other.keys()).collect::<std::collections::BTreeSet<_>>();
+    let differing = names.into_iter().filter(|name| one.get(*name) != other.get(*name));
+    differing.map(|name| format!("{name}: {:?} instead of {:?}", one.get(name), other.get(name))).collect()
+}
+
+fn walk(root: &Path, folder: &Path, found: &mut BTreeMap<String, String>) {
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let path = entry.path();
+        let name = path.strip_prefix(root).unwrap().display().to_string();
+        let metadata = entry.metadata().unwrap();
+        if name == "run" {
+            continue;
+        }
+        let mode = metadata.permissions().mode() & 0o7777;
+        if metadata.is_dir() {
+            found.insert(name, format!("directory {mode:o}"));
+            walk(root, &path, found);
+        } else if metadata.is_symlink() {
+            found.insert(name, format!("link to {}", fs::read_link(&path).unwrap().display()));
+        } else {
+            let content = fs::read(&path).unwrap();
+            found.insert(name, format!("{mode:o} {}", String::from_utf8_lossy(&content)));
+        }
+    }
+}

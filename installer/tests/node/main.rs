@@ -1,0 +1,10 @@
+//! Whole runs of the installer on trees of nodes in a folder, with a daemon that is played.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod failures;
+mod fake;
+mod faults;
+mod oracle;
+
+mod trees;

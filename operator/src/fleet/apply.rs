@@ -1,0 +1,150 @@
+//! Writing what the fleet's plan says.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::StreamExt;
+use k8s_openapi::api::node::v1::RuntimeClass;
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::core::Status;
+use kube::runtime::reflector::ObjectRef;
+use kube::{Api, Resource};
+use kwasm_api::names::FIELD_MANAGER;
+use kwasm_api::wasm_node::{WasmNode, WasmNodeSpec};
+use kwasm_api::wasm_runtime::WasmRuntime;
+use serde_json::{Value, json};
+use tracing::{debug, info, warn};
+
+use super::plan::Action;
+use super::{Context, Error};
+use crate::observed::Node;
+
+/// Writes under way at the same time.
+const CONCURRENCY: usize = 16;
+
+/// How long to wait for the watch to show what was written.
+const CATCH_UP: Duration = Duration::from_secs(5);
+
+/// Carries out every action; one that fails does not stop the others.
+pub(super) async fn apply(context: &Context, actions: Vec<Action>) -> Result<(), Error> {
+    let total = actions.len();
+    let mut written = BTreeMap::new();
+    let mut failed: Option<(String, kube::Error)> = None;
+    let mut failures = 0;
+    // WasmRuntimes lose their finalizer and nodes get their spec in the plan's order, but none waits for another.
+    let results = futures::stream::iter(actions).map(|action| async move {
+        let what = action.to_string();
+        context.metrics.writes.inc();
+        (what, perform(context, action).await)
+    });
+    let mut results = results.buffered(CONCURRENCY);
+    while let Some((what, result)) = results.next().await {
+        match result {
+            Ok(Some((node, generation))) => {
+                info!("{what}");
+                written.insert(node, generation);
+            }
+            Ok(None) => info!("{what}"),
+            Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => {
+                // Somebody else wrote meanwhile; the watch tells, and everything is decided anew.
+                debug!("{what}: {}", status.message);
+            }
+            Err(error) => {
+                warn!(%error, "{what}");
+                failures += 1;
+                failed = Some((what, error));
+            }
+        }
+    }
+    catch_up(context, &written).await;
+    match failed {
+        None => Ok(()),
+        Some((what, source)) => Err(Error::Write { failures, total, what, source: Box::new(source) }),
+    }
+}
+
+/// Waits until the store shows what was written: deciding from an older picture could break the budget.
+async fn catch_up(context: &Context, written: &BTreeMap<String, i64>) {
+    let shows = |(node, generation): (&String, &i64)| {
+        let seen = context.world.wasm_nodes.get(&ObjectRef::new(node));
+        seen.is_some_and(|seen| seen.meta().generation >= Some(*generation))
+    };
+    let wait = async {
+        while !written.iter().all(shows) {
+            context.trigger.notified().await;
+        }
+    };
+    if tokio::time::timeout(CATCH_UP, wait).await.is_err() {
+        warn!("the watch of WasmNodes does not show what was written {CATCH_UP:?} ago");
+    }
+    // The notice that ended the wait may also have been of something else.
+    context.trigger.notify_one();
+}
+
+/// Name and generation of a `WasmNode` that was written.
+type Written = Option<(String, i64)>;
+
+async fn perform(context: &Context, action: Action) -> kube::Result<Written> {
+    let client = context.client.clone();
+    match action {
+        Action::Finalize { runtime, version, finalizers } => {
+            let patch = json!({"metadata": {"resourceVersion": version, "finalizers": finalizers}});
+            let api = Api::<WasmRuntime>::all(client);
+            api.patch_metadata(&runtime, &merge(), &Patch::Merge(patch)).await.map(|_| None)
+        }
+        Action::ApplyWasmNode { node, spec } => apply_wasm_node(context, node, &spec).await,
+        Action::DeleteWasmNode { node, uid } => delete(Api::<WasmNode>::all(client), &node, uid).await,
+        Action::ClearLabels { node, uid, labels } => {
+            let labels: BTreeMap<_, Option<String>> = labels.into_iter().map(|label| (label, None)).collect();
+            let patch = Patch::Merge(json!({"metadata": {"uid": uid, "labels": labels}}));
+            Api::<Node>::all(client).patch_metadata(&node, &merge(), &patch).await.map(|_| None)
+        }
+        Action::ApplyRuntimeClass(class) => {
+            let name = class.metadata.name.clone().unwrap_or_default();
+            let patch = Patch::Apply(typed::<RuntimeClass, _>(&*class));
+            Api::<RuntimeClass>::all(client).patch(&name, &merge().force(), &patch).await.map(|_| None)
+        }
+        Action::PatchRuntimeClass { name, patch } => {
+            Api::<RuntimeClass>::all(client).patch(&name, &merge(), &Patch::Merge(patch)).await.map(|_| None)
+        }
+        Action::DeleteRuntimeClass { name, uid } => delete(Api::<RuntimeClass>::all(client), &name, uid).await,
+        Action::SetStatus { runtime, uid, status } => {
+            let patch = json!({"metadata": {"name": runtime, "uid": uid}, "status": status});
+            let patch = Patch::Apply(typed::<WasmRuntime, _>(&patch));
+            Api::<WasmRuntime>::all(client).patch_status(&runtime, &merge().force(), &patch).await.map(|_| None)
+        }
+    }
+}
+
+async fn apply_wasm_node(context: &Context, node: String, spec: &WasmNodeSpec) -> kube::Result<Written> {
+    let owner = json!({"apiVersion": "v1", "kind": "Node", "name": node, "uid": spec.node_uid});
+    let object = json!({"metadata": {"name": node, "ownerReferences": [owner]}, "spec": spec});
+    let patch = Patch::Apply(typed::<WasmNode, _>(&object));
+    let api = Api::<WasmNode>::all(context.client.clone());
+    let written = api.patch_metadata(&node, &merge().force(), &patch).await?;
+    Ok(written.metadata.generation.map(|generation| (node, generation)))
+}
+
+async fn delete<K>(api: Api<K>, name: &str, uid: String) -> kube::Result<Written>
+where
+    K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+{
+    let preconditions = Preconditions { uid: Some(uid), ..Preconditions::default() };
+    let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
+    match api.delete(name, &params).await {
+        Err(kube::Error::Api(status)) if Status::is_not_found(&status) => Ok(None),
+        other => other.map(|_| None),
+    }
+}
+
+/// An object for server-side apply, which wants to be told its type.
+fn typed<K: Resource<DynamicType = ()>, T: serde::Serialize>(object: &T) -> Value {
+    let mut value = serde_json::to_value(object).unwrap_or_default();
+    value["apiVersion"] = K::api_version(&()).into();
+    value["kind"] = K::kind(&()).into();
+    value
+}
+
+fn merge() -> PatchParams {
+    PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
+}

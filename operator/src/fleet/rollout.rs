@@ -1,0 +1,156 @@
+//! Which nodes may change now.
+//!
+//! The invariant: of the nodes that have or should have a runtime, never more than its `maxUnavailable` are changing,
+//! for whatever reason they change.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kwasm_api::Runtime;
+use kwasm_api::wasm_node::WasmNodeSpec;
+
+use super::observe::{Fleet, Member, Policy, Progress};
+use super::validate::Candidate;
+
+/// What one runtime's rollout looks like before anything is granted.
+#[derive(Debug, Default)]
+pub(crate) struct Budget {
+    /// How many nodes may change.
+    pub(crate) allowed: usize,
+    /// How many do.
+    pub(crate) changing: usize,
+    /// How many failed at what is wanted now.
+    pub(crate) failed: usize,
+    /// So many that no further node is started.
+    pub(crate) stopped: bool,
+    paused: bool,
+}
+
+/// The specs to write now, by node, and when the next failed node may be tried.
+pub(crate) fn grants<'f>(
+    fleet: &'f Fleet<'_>,
+    policy: &Policy,
+    now: &Time,
+) -> (Vec<(&'f Member<'f>, WasmNodeSpec)>, Option<Time>) {
+    let mut budgets = budgets(fleet);
+    let (mut granted, mut retry_at): (Vec<_>, Option<Time>) = (Vec::new(), None);
+    let mut waiting: Vec<(&Member<'_>, WasmNodeSpec)> = Vec::new();
+    for member in &fleet.members {
+        match next(member, fleet, &budgets, policy) {
+            Next::Nothing => {}
+            Next::Spec(spec) => waiting.push((member, spec)),
+            Next::Retry(spec, at) if at <= *now => waiting.push((member, spec)),
+            Next::Retry(_, at) => retry_at = Some(retry_at.map_or(at.clone(), |other| other.min(at))),
+        }
+    }
+    // A node that is tried again must not keep the others waiting.
+    waiting.sort_by_key(|(member, spec)| (spec.attempt > 1, member.node.name()));
+    for (member, spec) in waiting {
+        // A node that is changing already has its place.
+        if member.progress.is_changing() || take(member, &mut budgets) {
+            granted.push((member, spec));
+        }
+    }
+    (granted, retry_at)
+}
+
+enum Next {
+    Nothing,
+    Spec(WasmNodeSpec),
+    Retry(WasmNodeSpec, Time),
+}
+
+/// What a node would get if there were room.
+fn next(member: &Member<'_>, fleet: &Fleet<'_>, budgets: &BTreeMap<&str, Budget>, policy: &Policy) -> Next {
+    // No installer runs on a node whose kubelet does not answer; it would only use up the budget.
+    if !member.node.ready && !member.progress.is_changing() {
+        return Next::Nothing;
+    }
+    let runtimes = target(member, fleet, budgets);
+    let is_frozen = |runtime: &Runtime| budgets.get(runtime.name.as_str()).is_none_or(Budget::frozen);
+    let Some(wasm_node) = member.wasm_node else {
+        return match runtimes.as_slice() {
+            [] => Next::Nothing,
+            _ => Next::Spec(spec(member, runtimes, policy.installer.clone(), 1)),
+        };
+    };
+    let before = &wasm_node.spec;
+    let same = runtimes == before.runtimes;
+    let new_installer = before.installer != policy.installer && !runtimes.iter().all(is_frozen);
+    if !same || new_installer {
+        return Next::Spec(spec(member, runtimes, policy.installer.clone(), 1));
+    }
+    match &member.progress {
+        Progress::Failed(at) => {
+            let at = at.clone().unwrap_or(Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH));
+            let attempt = before.attempt.saturating_add(1);
+            Next::Retry(spec(member, runtimes, before.installer.clone(), attempt), at)
+        }
+        Progress::Settled | Progress::Changing | Progress::Retrying => Next::Nothing,
+    }
+}
+
+fn spec(member: &Member<'_>, runtimes: Vec<Runtime>, installer: String, attempt: i32) -> WasmNodeSpec {
+    WasmNodeSpec { node_uid: member.node.uid().to_owned(), runtimes, installer, attempt }
+}
+
+/// What a node should have after its next change: what is wanted, but what is frozen or held as it is. A rollout that
+/// stopped by itself still lets go of nodes that should not have the runtime any more.
+fn target(member: &Member<'_>, fleet: &Fleet<'_>, budgets: &BTreeMap<&str, Budget>) -> Vec<Runtime> {
+    let keeps = |name: &str| {
+        let budget = budgets.get(name);
+        fleet.held.contains(name)
+            || budget.is_some_and(|budget| budget.paused || budget.stopped && member.desired.contains_key(name))
+    };
+    let wanted = member.desired.values().filter(|runtime| !keeps(&runtime.name)).cloned();
+    let kept = member.current.values().filter(|runtime| keeps(&runtime.name)).map(|runtime| (*runtime).clone());
+    let mut runtimes: Vec<_> = wanted.chain(kept).collect();
+    runtimes.sort_by(|a, b| a.name.cmp(&b.name));
+    runtimes
+}
+
+/// Takes a place in the budget of every runtime that the node's change touches, or none.
+fn take(member: &Member<'_>, budgets: &mut BTreeMap<&str, Budget>) -> bool {
+    let names = member.concerns();
+    if !names.iter().all(|name| budgets.get(name).is_none_or(Budget::has_room)) {
+        return false;
+    }
+    for name in names {
+        if let Some(budget) = budgets.get_mut(name) {
+            budget.changing += 1;
+        }
+    }
+    true
+}
+
+/// The budget of every runtime that can be carried out.
+pub(crate) fn budgets<'f>(fleet: &'f Fleet<'_>) -> BTreeMap<&'f str, Budget> {
+    fleet.candidates.iter().map(|candidate| (candidate.runtime.name.as_str(), budget(candidate, fleet))).collect()
+}
+
+fn budget(candidate: &Candidate<'_>, fleet: &Fleet<'_>) -> Budget {
+    let name = candidate.runtime.name.as_str();
+    let concerned = fleet.members.iter().filter(|member| member.concerns().contains(name));
+    let mut budget = Budget { paused: candidate.paused && !candidate.deleting, ..Budget::default() };
+    let mut population = 0;
+    for member in concerned {
+        population += 1;
+        let is_current = member.current.get(name).is_some_and(|current| **current == candidate.runtime);
+        budget.changing += usize::from(member.progress.is_changing());
+        budget.failed += usize::from(member.progress.has_failed() && is_current && !candidate.deleting);
+    }
+    budget.allowed = candidate.max_unavailable.of(population);
+    budget.stopped = budget.failed > candidate.max_failures;
+    budget
+}
+
+impl Budget {
+    fn has_room(&self) -> bool {
+        self.changing < self.allowed
+    }
+
+    /// No further node is started on its account.
+    fn frozen(&self) -> bool {
+        self.paused || self.stopped
+    }
+}

@@ -1,0 +1,144 @@
+//! The fleet's decisions.
+
+mod life;
+mod published;
+mod rollout;
+
+use std::sync::Arc;
+
+use k8s_openapi::api::node::v1::RuntimeClass;
+use kube::core::error_boundary::InvalidObject;
+use kube::core::{DeserializeGuard, ObjectMeta};
+use kwasm_api::wasm_node::WasmNode;
+use kwasm_api::wasm_runtime::WasmRuntime;
+
+use super::observe::{Fleet, Policy, Snapshot};
+use super::plan::{Action, Plan, plan};
+use crate::observed::Node;
+use crate::testing::{INSTALLER, at};
+
+/// A world for one decision.
+struct World {
+    snapshot: Snapshot,
+    policy: Policy,
+    now: i64,
+}
+
+fn world() -> World {
+    let policy = Policy { auto_provision: false, installer: INSTALLER.to_owned() };
+    World { snapshot: Snapshot::default(), policy, now: 100 }
+}
+
+impl World {
+    fn node(mut self, node: Node) -> Self {
+        self.snapshot.nodes.push(Arc::new(node));
+        self
+    }
+
+    fn nodes(self, nodes: impl IntoIterator<Item = Node>) -> Self {
+        nodes.into_iter().fold(self, Self::node)
+    }
+
+    fn wasm_node(mut self, wasm_node: WasmNode) -> Self {
+        self.snapshot.wasm_nodes.push(Arc::new(DeserializeGuard(Ok(wasm_node))));
+        self
+    }
+
+    fn runtime(mut self, runtime: WasmRuntime) -> Self {
+        self.snapshot.runtimes.push(Arc::new(DeserializeGuard(Ok(runtime))));
+        self
+    }
+
+    /// A WasmRuntime of some later version.
+    fn unreadable(mut self, name: &str) -> Self {
+        let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
+        let invalid = InvalidObject { error: "unknown source".to_owned(), metadata };
+        self.snapshot.runtimes.push(Arc::new(DeserializeGuard(Err(invalid))));
+        self
+    }
+
+    fn class(mut self, class: RuntimeClass) -> Self {
+        self.snapshot.classes.push(Arc::new(class));
+        self
+    }
+
+    fn auto_provision(mut self) -> Self {
+        self.policy.auto_provision = true;
+        self
+    }
+
+    fn at(mut self, now: i64) -> Self {
+        self.now = now;
+        self
+    }
+
+    fn plan(&self) -> Plan {
+        plan(&Fleet::of(&self.snapshot, &self.policy), &self.policy, &at(self.now))
+    }
+
+    /// What is written, statuses left out.
+    fn writes(&self) -> Vec<String> {
+        let actions = self.plan().actions;
+        let others = actions.iter().filter(|action| !matches!(action, Action::SetStatus { .. }));
+        others.map(ToString::to_string).collect()
+    }
+
+    /// Nodes that get a new spec.
+    fn granted(&self) -> Vec<String> {
+        let actions = self.plan().actions;
+        let granted = actions.into_iter().filter_map(|action| match action {
+            Action::ApplyWasmNode { node, .. } => Some(node),
+            _ => None,
+        });
+        granted.collect()
+    }
+
+    /// The world after everything that is planned was written.
+    fn written(mut self) -> Self {
+        for action in self.plan().actions {
+            match action {
+                Action::ApplyWasmNode { node, spec } => self.respecify(&node, *spec),
+                Action::DeleteWasmNode { node, .. } => {
+                    self.snapshot.wasm_nodes.retain(|old| name(&old.0) != node);
+                }
+                Action::SetStatus { runtime, status, .. } => {
+                    let mut changed = self.take_runtime(&runtime);
+                    changed.status = Some(*status);
+                    self = self.runtime(changed);
+                }
+                Action::ApplyRuntimeClass(class) => {
+                    self.snapshot.classes.retain(|old| old.metadata.name != class.metadata.name);
+                    self.snapshot.classes.push(Arc::new(*class));
+                }
+                Action::DeleteRuntimeClass { name, .. } => {
+                    self.snapshot.classes.retain(|old| old.metadata.name.as_deref() != Some(&name));
+                }
+                Action::Finalize { .. } | Action::ClearLabels { .. } | Action::PatchRuntimeClass { .. } => {}
+            }
+        }
+        self
+    }
+
+    fn take_runtime(&mut self, wanted: &str) -> WasmRuntime {
+        let at = self.snapshot.runtimes.iter().position(|old| name(&old.0) == wanted).unwrap();
+        self.snapshot.runtimes.remove(at).0.clone().unwrap()
+    }
+
+    fn respecify(&mut self, node: &str, spec: kwasm_api::wasm_node::WasmNodeSpec) {
+        let position = self.snapshot.wasm_nodes.iter().position(|old| name(&old.0) == node);
+        let mut wasm_node = match position {
+            Some(at) => self.snapshot.wasm_nodes.remove(at).0.clone().unwrap(),
+            None => crate::testing::wasm_node(node, &[]),
+        };
+        wasm_node.metadata.generation = Some(wasm_node.metadata.generation.unwrap_or(0) + 1);
+        wasm_node.spec = spec;
+        self.snapshot.wasm_nodes.push(Arc::new(DeserializeGuard(Ok(wasm_node))));
+    }
+}
+
+fn name<K: kube::Resource<DynamicType = ()>>(object: &Result<K, InvalidObject>) -> String {
+    match object {
+        Ok(object) => object.meta().name.clone().unwrap_or_default(),
+        Err(invalid) => invalid.metadata.name.clone().unwrap_or_default(),
+    }
+}

@@ -1,0 +1,85 @@
+//! Nodes that come and go, and the end of it all.
+
+use std::fs;
+
+use anyhow::{Result, ensure};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::node::v1::RuntimeClass;
+use kwasm_e2e::manifest::{self, available};
+use kwasm_e2e::road::{PROVISIONING, Road};
+use kwasm_test_cluster::ContainerdVersion;
+use serde_json::Value;
+
+use crate::phases::OnRoad;
+
+pub(crate) const TESTS: &[(&str, OnRoad)] = &[
+    ("the RuntimeClass sends pods to provisioned nodes only", pods_go_to_provisioned_nodes_only),
+    ("a node that joins with the annotation is provisioned with nobody's help", a_new_node_is_provisioned),
+    ("the RuntimeClass goes with the last node", the_class_goes_with_the_last_node),
+    ("the operator asks for nothing that its role does not allow", the_operator_is_refused_nothing),
+];
+
+/// Enough that a scheduler that did not know better would use every node.
+const PODS: i32 = 9;
+
+fn pods_go_to_provisioned_nodes_only(road: &Road) -> Result<()> {
+    road.provisioned()?;
+    let bare = road.site(ContainerdVersion::V1_6)?;
+    road.opt_out(bare.node.name())?;
+    bare.until_clean()?;
+
+    let deployments = road.kube.namespaced::<Deployment>();
+    road.kube.create(&deployments, &manifest::deployment("anywhere", PODS)?)?;
+    road.kube.until(&deployments, "anywhere", PROVISIONING, "to be available", |now| available(now) == PODS)?;
+    for pod in road.kube.list(&road.kube.namespaced::<Pod>(), "app=anywhere")? {
+        let node = pod.spec.and_then(|spec| spec.node_name).unwrap_or_default();
+        ensure!(node != bare.node.name(), "a pod runs on {node}, which has no runtime");
+    }
+    road.kube.delete(&deployments, "anywhere", PROVISIONING)?;
+
+    road.opt_in(bare.node.name())?;
+    bare.until_verified()
+}
+
+fn a_new_node_is_provisioned(road: &Road) -> Result<()> {
+    road.provisioned()?;
+    let name = format!("{}-n2", road.site(ContainerdVersion::V1_7)?.node.name());
+    let node = road.join_annotated(ContainerdVersion::V1_7, &name)?;
+    let site = road.site_of(&node);
+    site.until_verified()?;
+    let ending = site.run(site.pod("newcomer").demo(&["echo", "hello"]))?;
+    ensure!(ending.exit_code == 0 && ending.logs == "hello\n", "{ending:?}");
+    Ok(())
+}
+
+fn the_class_goes_with_the_last_node(road: &Road) -> Result<()> {
+    road.provisioned()?;
+    road.kubectl(&["annotate", "node", "--all", "kwasm.sh/kwasm-node-"])?;
+    for site in road.sites() {
+        site.until_clean()?;
+        ensure!(site.containerd_config()? == site.original_config()?, "{} is not as it was", site.node.name());
+    }
+    road.kube.until_gone(&road.kube.all::<RuntimeClass>(), "wasmtime", PROVISIONING)?;
+    let jobs = road.kube.list(&road.kube.all::<Job>(), "kwasm.sh/job=true")?;
+    ensure!(jobs.is_empty(), "Jobs are left: {jobs:?}");
+    Ok(())
+}
+
+fn the_operator_is_refused_nothing(road: &Road) -> Result<()> {
+    const OPERATOR: &str = "system:serviceaccount:kwasm:kwasm-operator";
+    const FORBIDDEN: u64 = 403;
+    let audit = fs::read_to_string(road.cluster.audit_log())?;
+    let events = audit.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let (mut asked, mut refused) = (0, Vec::new());
+    for event in events.filter(|event| event["user"]["username"] == OPERATOR) {
+        asked += 1;
+        if event["responseStatus"]["code"] == FORBIDDEN {
+            refused.push(format!("{} {}", event["verb"], event["requestURI"]));
+        }
+    }
+    ensure!(asked > 0, "the audit log knows nothing of {OPERATOR}");
+    ensure!(refused.is_empty(), "refused: {refused:?}");
+    Ok(())
+}

@@ -1,0 +1,3 @@
+module kwasm.sh/tests/guests/wasi-demo-app
+
+go 1.26
