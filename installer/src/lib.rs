@@ -23,6 +23,7 @@ pub mod observe;
 pub mod plan;
 pub mod render;
 pub mod run;
+pub mod status;
 pub mod step;
 pub mod target;
 pub mod verify;

@@ -1,7 +1,8 @@
-//! A plan as people read it: its steps, and the configuration's change as a unified diff.
+//! A plan as people and programs read it: its steps, and the configuration's change as a unified diff.
 
 use std::fmt::Write as _;
 
+use serde_json::{Value as Json, json};
 use similar::TextDiff;
 
 use crate::observe::Observed;
@@ -16,15 +17,27 @@ pub fn plan(observed: &Observed, plan: &Plan) -> String {
         text.push_str("nothing to do\n");
         return text;
     }
-    let changes = plan.change.iter().map(ToString::to_string);
-    let restart = plan.restart.iter().map(|unit| format!("restart {unit} and verify by CRI"));
-    let cleanup = plan.cleanup.iter().map(ToString::to_string);
-    for (number, step) in changes.chain(restart).chain(cleanup).enumerate() {
+    for (number, step) in steps(plan).iter().enumerate() {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{:>3}. {step}", number + 1);
     }
     let _ = write!(text, "{}", diff(observed, plan));
     text
+}
+
+/// The plan as a JSON document: `version` (1), `steps` in words, the `restart`ed unit or null, and the `diff`.
+#[must_use]
+pub fn plan_document(observed: &Observed, plan: &Plan) -> Json {
+    let empty = plan.is_empty(observed);
+    let (steps, diff) = if empty { (Vec::new(), String::new()) } else { (steps(plan), diff(observed, plan)) };
+    json!({"version": 1, "steps": steps, "restart": plan.restart, "diff": diff})
+}
+
+fn steps(plan: &Plan) -> Vec<String> {
+    let changes = plan.change.iter().map(ToString::to_string);
+    let restart = plan.restart.iter().map(|unit| format!("restart {unit} and verify by CRI"));
+    let cleanup = plan.cleanup.iter().map(ToString::to_string);
+    changes.chain(restart).chain(cleanup).collect()
 }
 
 fn diff(observed: &Observed, plan: &Plan) -> String {
