@@ -118,7 +118,9 @@ impl Transaction<'_> {
                 Unmet::NotServed(_) | Unmet::StillServed(_) => Reason::HandlerNotServed,
             };
             self.with_last_words(Stop::unchanged(step, reason, unmet))
-        })
+        })?;
+        (self.progress)("CRI serves the handlers");
+        Ok(())
     }
 
     fn restart_unit(&self, unit: &str) -> Result<(), SystemError> {

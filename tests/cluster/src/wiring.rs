@@ -36,7 +36,11 @@ impl Wiring {
     /// Makes the namespace bound to `file` and its cable to the bridge.
     pub(crate) fn make_namespace(&self, file: &Path, node: Option<u8>, owner: &str) -> Result<(), NetworkError> {
         files::write(file, "")?;
-        tool::run(&mut self.command(&["unshare".to_owned(), format!("--net={}", file.display()), "true".to_owned()])?)?;
+        tool::run(&mut self.command(&[
+            "unshare".to_owned(),
+            format!("--net={}", file.display()),
+            "true".to_owned(),
+        ])?)?;
         let (cable, bridge) = (self.network.cable(node), self.network.bridge());
         let address = node.map_or_else(|| self.network.control_plane(), |index| self.network.node(index));
         let path = file.display();

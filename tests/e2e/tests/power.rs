@@ -108,7 +108,8 @@ fn after_a_power_cut_at_any_moment_of_an_installation_the_node_is_healthy_and_a_
 
 /// Starts an installation in the background and cuts the power at that moment of it.
 fn cut_and_boot(node: Node, disk: &Disk, moment: Duration) -> Node {
-    const START: &str = r#"setsid "$1/kwasm-installer" --bundled-dir "$1/bundled" install >/dev/null 2>&1 </dev/null &"#;
+    const START: &str =
+        r#"setsid "$1/kwasm-installer" --bundled-dir "$1/bundled" install >/dev/null 2>&1 </dev/null &"#;
     node.run(&["sh", "-c", START, "sh", INSTALLER]);
     // The moment is what is tested: this is no wait for a condition.
     std::thread::sleep(moment);

@@ -1,8 +1,8 @@
 //! What a person may do with the installer, over and over and all at once.
 
 use anyhow::{Context, Result, ensure};
-use kwasm_e2e::by_hand::{ByHand, said};
 use kwasm_e2e::site::Site;
+use xtask::by_hand::{ByHand, said};
 
 use crate::OnSite;
 
@@ -84,8 +84,7 @@ fn few_restarts(site: &Site<'_>) -> Result<()> {
 
 /// An Order for handlers that all run the bundled shim.
 fn order(names: &[&str]) -> String {
-    let runtime =
-        |name: &&str| serde_json::json!({"name": name, "handler": name, "revision": "1", "source": {"bundled": {"name": "wasmtime"}}});
+    let runtime = |name: &&str| serde_json::json!({"name": name, "handler": name, "revision": "1", "source": {"bundled": {"name": "wasmtime"}}});
     serde_json::json!({"version": 1, "node": "by-hand", "runtimes": names.iter().map(runtime).collect::<Vec<_>>()})
         .to_string()
 }

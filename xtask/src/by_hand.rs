@@ -6,6 +6,8 @@ use std::process::{Child, Output, Stdio};
 use anyhow::{Context, Result, ensure};
 use kwasm_test_cluster::Node;
 
+use crate::images;
+
 /// Where the installer and its bundle are put on a node.
 const FOLDER: &str = "/root/kwasm-installer";
 
@@ -30,7 +32,7 @@ impl<'a> ByHand<'a> {
     /// # Errors
     /// If that fails.
     pub fn on(node: &'a Node) -> Result<Self> {
-        let image = xtask::images::reference("kwasm-installer")?;
+        let image = images::reference("kwasm-installer")?;
         node.run(&["sh", "-c", UNPACK, "sh", &image, FOLDER]).context("unpack the installer's image")?;
         Ok(Self { node })
     }
