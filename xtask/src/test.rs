@@ -43,7 +43,12 @@ fn installer_with_containerds(length: Length) -> Result<()> {
     let containerds = ContainerdVersion::ALL.map(|version| pieces::containerd(version, &session));
     let containerds = containerds.into_iter().collect::<Result<Vec<_>, _>>()?;
     let mut tests = cargo();
-    tests.args(["test", "--locked", "--package", "kwasm-installer", "--test", "node", "--", "--ignored"]);
+    tests.args(["test", "--locked", "--package", "kwasm-installer"]);
+    match length {
+        Length::Usual => tests.args(["--test", "node", "--", "--ignored", "--nocapture"]),
+        // Its properties and campaigns as well, which `cargo xtask check` runs in their usual length.
+        Length::Long => tests.args(["--lib", "--tests", "--", "--include-ignored", "--nocapture"]),
+    };
     Ok(command::show(lasting(&mut tests, length).env("KWASM_CONTAINERDS", join_paths(containerds)?))?)
 }
 
