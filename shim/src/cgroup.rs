@@ -64,6 +64,15 @@ impl Cgroup {
         Ok(Self { hierarchy: Hierarchy::parse(&text), path })
     }
 
+    /// A cgroup of version 1 below a folder of a test, with the freezer alone.
+    #[cfg(test)]
+    pub(crate) fn in_test(root: &Path, path: &str) -> Self {
+        let mounts = format!("30 25 0:27 / {} rw - cgroup cgroup rw,freezer\n", root.display());
+        let cgroup = Self { hierarchy: Hierarchy::parse(&mounts), path: path.into() };
+        cgroup.dirs().for_each(|dir| fs::create_dir_all(dir).unwrap());
+        cgroup
+    }
+
     /// Creates the cgroup and sets its limits.
     ///
     /// # Errors

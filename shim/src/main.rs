@@ -11,6 +11,7 @@ mod container;
 mod delete;
 mod entry_point;
 mod events;
+mod in_root;
 mod info;
 mod init;
 mod installation;

@@ -7,6 +7,7 @@
 mod bad_input;
 mod disruption;
 mod first_steps;
+mod hostile;
 mod last_steps;
 mod phases;
 mod workloads;
