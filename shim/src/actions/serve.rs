@@ -29,7 +29,7 @@ const SERVICES: [&str; 2] = ["containerd.task.v2.Task", "containerd.task.v3.Task
 ///
 /// # Errors
 /// If it cannot be served.
-pub(crate) fn serve(line: &CommandLine) -> Result<()> {
+pub(super) fn serve(line: &CommandLine) -> Result<()> {
     let listener = io::stdin().as_fd().try_clone_to_owned().map(UnixListener::from).context("taking the socket")?;
     set_child_subreaper(true).context("becoming the reaper of the pod's orphans")?;
     let runtime =
