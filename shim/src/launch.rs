@@ -5,6 +5,7 @@ mod preparation;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use kwasm_shim_protocol::control::{Answer, Command};
@@ -19,6 +20,7 @@ use crate::container::Held;
 use crate::entry_point::{NoCommand, entry_point};
 use crate::init::Setup;
 use crate::installation::Installation;
+use crate::log::Log;
 use crate::program::{self, ProgramError};
 use crate::reaper::{Exit, Reaper};
 use crate::spec::{Mount, Role, Spec, SpecError};
@@ -113,6 +115,8 @@ pub(crate) struct Launcher {
     pub(crate) reaper: Reaper,
     /// Compiled modules.
     pub(crate) cache: Cache,
+    /// What went wrong without stopping anything.
+    pub(crate) log: Arc<Log>,
 }
 
 impl Launcher {
@@ -129,7 +133,6 @@ impl Launcher {
         let start = Instant::now();
         let deadline = start + CREATION_TIME_MAX;
         let prepared = async {
-            cgroup.create(&spec.linux.resources)?;
             let stdin = stdio::input_keeper(&request.stdio.stdin)?;
             match self.prepare(request, &spec, &cgroup, false, deadline).await {
                 // Compiled on another machine, or before an upgrade of this one: compiled again, once.
@@ -175,7 +178,10 @@ impl Launcher {
             self.cache.prepare()?;
         }
         let mut preparation = Preparation::start(spec, &request.stdio, &self.reaper)?;
-        cgroup.add(preparation.pid)?;
+        if let Err(error) = cgroup.start_scope(preparation.pid, &spec.linux.resources, &self.reaper).await {
+            self.log.warning(&request.id, format_args!("{error}; the container's cgroup is made without systemd"));
+        }
+        cgroup.create(preparation.pid, &spec.linux.resources)?;
         set_oom_score(preparation.pid, spec.process.oom_score_adj);
         preparation.tell(&setup).await?;
         if role == Role::Guest {

@@ -113,10 +113,13 @@ impl Pod {
         Ok(Empty::default())
     }
 
-    fn update(&self, request: &UpdateTaskRequest) -> Result<Empty> {
+    async fn update(&self, request: &UpdateTaskRequest) -> Result<Empty> {
         let container = self.container(&request.id)?;
         let resources: Resources = serde_json::from_slice(&request.resources.value)
             .map_err(|error| err(Code::INVALID_ARGUMENT, format!("the new limits are not OCI resources: {error}")))?;
+        if let Err(error) = container.cgroup.update_scope(&resources, &self.launcher.reaper).await {
+            self.log.warning(&container.id, error);
+        }
         container.cgroup.update(&resources).map_err(|error| err(Code::INTERNAL, error.to_string()))?;
         Ok(Empty::default())
     }
@@ -192,7 +195,7 @@ impl Task for TaskService {
     }
 
     async fn update(&self, _: &TtrpcContext, request: UpdateTaskRequest) -> Result<Empty> {
-        self.0.update(&request)
+        self.0.update(&request).await
     }
 
     async fn close_io(&self, _: &TtrpcContext, request: CloseIORequest) -> Result<Empty> {

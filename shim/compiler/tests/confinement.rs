@@ -1,7 +1,7 @@
 //! What the kernel knows of a compiler that waits for its module.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -17,16 +17,16 @@ struct Parent {
 }
 
 impl Parent {
-    fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+    fn start() -> io::Result<Self> {
+        let folder = tempfile::tempdir()?;
         let mut shell = Command::new("sh");
-        // The shell's own input stays open and empty: the compiler waits for its module.
-        shell.args(["-c", "\"$0\" <&0 & echo $!; wait", env!("CARGO_BIN_EXE_wasmtime-compiler")]);
+        // The input stays open and empty: the compiler waits for its module. A background process has none unless it is given.
+        shell.args(["-c", "exec 3<&0; \"$0\" <&3 3<&- & echo $!; wait", env!("CARGO_BIN_EXE_wasmtime-compiler")]);
         shell.current_dir(folder.path()).stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
-        let mut shell = shell.spawn().unwrap();
+        let mut shell = shell.spawn()?;
         let mut line = String::new();
-        BufReader::new(shell.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        Self { shell, compiler: line.trim().parse().unwrap(), _folder: folder }
+        BufReader::new(shell.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?).read_line(&mut line)?;
+        Ok(Self { shell, compiler: line.trim().parse().map_err(io::Error::other)?, _folder: folder })
     }
 
     fn of_compiler(&self, file: &str) -> Option<String> {
@@ -59,14 +59,14 @@ fn until(what: &str, is: impl Fn() -> bool) {
 
 #[test]
 fn it_goes_first_when_memory_is_short() {
-    let parent = Parent::start();
+    let parent = Parent::start().unwrap();
     until("the confinement", || parent.compiler_is_confined());
     assert_eq!(parent.of_compiler("oom_score_adj").as_deref(), Some("1000\n"));
 }
 
 #[test]
 fn it_ends_with_the_shim() {
-    let mut parent = Parent::start();
+    let mut parent = Parent::start().unwrap();
     until("the confinement", || parent.compiler_is_confined());
     parent.shell.kill().unwrap();
     until("the compiler's end", || parent.compiler_is_gone());

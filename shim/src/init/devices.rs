@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use super::target::{Root, Target};
 use super::{InitError, step};
 use crate::in_root::Missing;
-use crate::spec::{Device, Spec};
+use crate::spec::{Device, DeviceKind, Spec};
 
 /// What every container has (OCI runtime specification, "Default Devices"): path, major and minor number.
 const USUAL: [(&str, u32, u32); 6] = [
@@ -40,7 +40,7 @@ pub(super) fn create(root: &Root, spec: &Spec) -> Result<(), InitError> {
     }
     let usual = USUAL.map(|(path, major, minor)| Device {
         path: PathBuf::from(path),
-        kind: "c".to_owned(),
+        kind: DeviceKind::Character,
         major,
         minor,
         file_mode: Some(0o666),
@@ -63,10 +63,11 @@ pub(super) fn create(root: &Root, spec: &Spec) -> Result<(), InitError> {
 
 fn node(root: &Root, device: &Device) -> io::Result<()> {
     let Device { path, kind, major, minor, file_mode, uid, gid } = device;
-    let file_type = match kind.as_str() {
-        "b" => FileType::BlockDevice,
-        "p" => FileType::Fifo,
-        _ => FileType::CharacterDevice,
+    let file_type = match kind {
+        DeviceKind::Block => FileType::BlockDevice,
+        DeviceKind::Character => FileType::CharacterDevice,
+        DeviceKind::Fifo => FileType::Fifo,
+        DeviceKind::Other(name) => return Err(io::Error::other(format!("there is no device of the type {name:?}"))),
     };
     let (folder, name) = folder_and_name(root, path)?;
     let mode = Mode::from_raw_mode(file_mode.unwrap_or(0o666) & 0o7777);

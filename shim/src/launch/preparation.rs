@@ -17,7 +17,7 @@ use tokio::sync::oneshot::{self, error::TryRecvError};
 
 use super::LaunchError;
 use crate::reaper::{Exit, Reaper};
-use crate::spec::Spec;
+use crate::spec::{NamespaceKind, Spec};
 use crate::stdio::{self, StdioPaths};
 
 /// A process that is being prepared; dropped before its time, it is killed.
@@ -113,7 +113,7 @@ impl Preparation {
 /// Runs `spawn` so that the child is in the PID namespace that the specification asks for. The shim has one thread, which
 /// stays in its own namespace: only new children are elsewhere (pid_namespaces(7)).
 fn in_pid_namespace(spec: &Spec, spawn: impl FnOnce() -> io::Result<std::process::Child>) -> io::Result<Pid> {
-    let namespace = spec.namespace("pid");
+    let namespace = spec.namespace(&NamespaceKind::Pid);
     let own = File::open("/proc/self/ns/pid")?;
     match namespace {
         None => {}

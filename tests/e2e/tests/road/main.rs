@@ -9,6 +9,7 @@ mod disruption;
 mod first_steps;
 mod hostile;
 mod last_steps;
+mod node_side;
 mod phases;
 mod workloads;
 

@@ -23,7 +23,7 @@ const ADDRESS_FILE: &str = "address";
 ///
 /// # Errors
 /// If the bundle is unreadable or no socket can be made; containerd shows the text.
-pub(crate) fn start(line: &CommandLine) -> Result<()> {
+pub(super) fn start(line: &CommandLine) -> Result<()> {
     let bundle = match &line.bundle {
         Some(bundle) => bundle.clone(),
         None => std::env::current_dir().context("finding the bundle")?,
