@@ -91,6 +91,18 @@ pub(crate) fn leaves_the_host_alone(wasm_node: &WasmNode, before: &WasmNodeStatu
     wasm_node.spec.runtimes.is_empty() && before.report.is_none() && !before.runtimes.is_empty()
 }
 
+/// What is still known of a node when the Job for a new spec starts: that Job removes or replaces whatever the spec
+/// lacks, and if the user wants it back meanwhile, only a new Report says that it is there.
+pub(crate) fn doubted(mut runtimes: Vec<RuntimeReport>, wasm_node: &WasmNode) -> Vec<RuntimeReport> {
+    let spec = &wasm_node.spec.runtimes;
+    for found in &mut runtimes {
+        if !spec.iter().any(|wanted| wanted.name == found.name && wanted.revision == found.revision) {
+            found.state = RuntimeState::Failed;
+        }
+    }
+    runtimes
+}
+
 fn is_for(report: &Report, wasm_node: &WasmNode) -> bool {
     report.order.is_empty() || report.order == job::order(wasm_node).digest()
 }

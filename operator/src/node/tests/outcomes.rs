@@ -119,6 +119,27 @@ fn labels_go_before_a_removal_starts_even_if_they_seem_to_be_gone() {
 }
 
 #[test]
+fn a_runtime_that_is_wanted_back_while_it_is_removed_is_advertised_only_after_a_new_report() {
+    let ready = case(wanted().verified()).written();
+    let removing = case(ready.wasm_node.respecified(&[])).on(ready.node).written();
+    assert_eq!(removing.labels(), Vec::<&str>::new());
+    let wanted_back = removing.wasm_node.respecified(&[runtime("w")]);
+    let waiting = case(wanted_back).on(removing.node).beside("old", json!({"active": 1, "ready": 1})).written();
+    assert_eq!(waiting.labels(), Vec::<&str>::new(), "the removal runs");
+    let started = case(waiting.wasm_node).on(waiting.node).written();
+    assert_eq!(started.labels(), Vec::<&str>::new(), "nobody looked at the host yet");
+    let killed = case(started.wasm_node).on(started.node).failed("").written();
+    assert_eq!(killed.labels(), Vec::<&str>::new(), "nor has the installer said anything");
+}
+
+#[test]
+fn a_new_spec_adds_no_label_before_its_job() {
+    let both = [runtime("v"), runtime("w")];
+    let case = case(wanted().verified().respecified(&both)).written();
+    assert_eq!(case.labels(), Vec::<&str>::new());
+}
+
+#[test]
 fn a_runtime_that_stays_as_it_is_keeps_its_label_while_another_comes() {
     let both = [runtime("v"), runtime("w")];
     let ready = case(wanted().verified()).written();
