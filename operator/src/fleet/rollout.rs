@@ -19,7 +19,7 @@ pub(crate) struct Budget {
     pub(crate) allowed: usize,
     /// How many do.
     pub(crate) changing: usize,
-    /// How many failed at what is wanted now.
+    /// How many failed at what is wanted now, with the installer that is wanted now.
     pub(crate) failed: usize,
     /// So many that no further node is started.
     pub(crate) stopped: bool,
@@ -32,7 +32,7 @@ pub(crate) fn grants<'f>(
     policy: &Policy,
     now: &Time,
 ) -> (Vec<(&'f Member<'f>, WasmNodeSpec)>, Option<Time>) {
-    let mut budgets = budgets(fleet);
+    let mut budgets = budgets(fleet, policy);
     let (mut granted, mut retry_at): (Vec<_>, Option<Time>) = (Vec::new(), None);
     let mut waiting: Vec<(&Member<'_>, WasmNodeSpec)> = Vec::new();
     for member in &fleet.members {
@@ -76,7 +76,9 @@ fn next(member: &Member<'_>, fleet: &Fleet<'_>, budgets: &BTreeMap<&str, Budget>
     };
     let before = &wasm_node.spec;
     let same = runtimes == before.runtimes;
-    let new_installer = before.installer != policy.installer && !runtimes.iter().all(is_frozen);
+    // An installer that may be what is wrong is not kept for the sake of a rollout that stands still.
+    let is_unfinished = member.progress != Progress::Settled;
+    let new_installer = before.installer != policy.installer && (is_unfinished || !runtimes.iter().all(is_frozen));
     if !same || new_installer {
         return Next::Spec(spec(member, runtimes, policy.installer.clone(), 1));
     }
@@ -84,7 +86,7 @@ fn next(member: &Member<'_>, fleet: &Fleet<'_>, budgets: &BTreeMap<&str, Budget>
         Progress::Failed(at) => {
             let at = at.clone().unwrap_or(Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH));
             let attempt = before.attempt.saturating_add(1);
-            Next::Retry(spec(member, runtimes, before.installer.clone(), attempt), at)
+            Next::Retry(spec(member, runtimes, policy.installer.clone(), attempt), at)
         }
         Progress::Settled | Progress::Changing | Progress::Retrying => Next::Nothing,
     }
@@ -124,24 +126,36 @@ fn take(member: &Member<'_>, budgets: &mut BTreeMap<&str, Budget>) -> bool {
 }
 
 /// The budget of every runtime that can be carried out.
-pub(crate) fn budgets<'f>(fleet: &'f Fleet<'_>) -> BTreeMap<&'f str, Budget> {
-    fleet.candidates.iter().map(|candidate| (candidate.runtime.name.as_str(), budget(candidate, fleet))).collect()
+pub(crate) fn budgets<'f>(fleet: &'f Fleet<'_>, policy: &Policy) -> BTreeMap<&'f str, Budget> {
+    let budget = |candidate| budget(candidate, fleet, policy);
+    fleet.candidates.iter().map(|candidate| (candidate.runtime.name.as_str(), budget(candidate))).collect()
 }
 
-fn budget(candidate: &Candidate<'_>, fleet: &Fleet<'_>) -> Budget {
+fn budget(candidate: &Candidate<'_>, fleet: &Fleet<'_>, policy: &Policy) -> Budget {
     let name = candidate.runtime.name.as_str();
     let concerned = fleet.members.iter().filter(|member| member.concerns().contains(name));
     let mut budget = Budget { paused: candidate.paused && !candidate.deleting, ..Budget::default() };
     let mut population = 0;
     for member in concerned {
         population += 1;
-        let is_current = member.current.get(name).is_some_and(|current| **current == candidate.runtime);
         budget.changing += usize::from(member.progress.is_changing());
-        budget.failed += usize::from(member.progress.has_failed() && is_current && !candidate.deleting);
+        let has_failed = member.progress.has_failed() && member.desired.contains_key(name);
+        budget.failed += usize::from(has_failed && is_at_what_is_wanted(member, fleet, policy));
     }
     budget.allowed = candidate.max_unavailable.of(population);
     budget.stopped = budget.failed > candidate.max_failures;
     budget
+}
+
+/// Whether the node's last attempt was at what is wanted of it now: then its failure says something about that. A
+/// paused runtime is not what it is waiting for.
+fn is_at_what_is_wanted(member: &Member<'_>, fleet: &Fleet<'_>, policy: &Policy) -> bool {
+    let is_paused = |name: &str| fleet.candidates.iter().any(|other| other.paused && other.runtime.name == name);
+    let has = |(name, runtime): (&String, &Runtime)| {
+        is_paused(name) || member.current.get(name.as_str()).is_some_and(|current| *current == runtime)
+    };
+    member.wasm_node.is_some_and(|wasm_node| wasm_node.spec.installer == policy.installer)
+        && member.desired.iter().all(has)
 }
 
 impl Budget {

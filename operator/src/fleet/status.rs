@@ -6,7 +6,7 @@ use kube::ResourceExt;
 use kwasm_api::names::KWASM_NODE;
 use kwasm_api::wasm_runtime::{NodeCounts, WasmRuntime, WasmRuntimeStatus};
 
-use super::observe::{Fleet, Member, Progress};
+use super::observe::{Fleet, Member, Policy, Progress};
 use super::plan::Action;
 use super::validate::Candidate;
 use super::{rollout, runtime_class};
@@ -20,9 +20,9 @@ const DEGRADED: &str = "Degraded";
 const NAMED: usize = 3;
 
 /// The statuses that differ from what the objects say.
-pub(crate) fn all(fleet: &Fleet<'_>, now: &Time) -> Vec<Action> {
+pub(crate) fn all(fleet: &Fleet<'_>, policy: &Policy, now: &Time) -> Vec<Action> {
     let whole = Time(Timestamp::from_second(now.0.as_second()).unwrap_or(now.0));
-    let budgets = rollout::budgets(fleet);
+    let budgets = rollout::budgets(fleet, policy);
     let accepted = fleet.candidates.iter().map(|candidate| {
         let stopped = budgets.get(candidate.runtime.name.as_str()).is_some_and(|budget| budget.stopped);
         let tally = Tally::of(candidate, fleet);

@@ -135,6 +135,60 @@ fn a_new_installer_is_rolled_out_like_any_change() {
     assert_eq!(world.granted(), ["a"]);
 }
 
+#[test]
+fn a_corrected_installer_goes_to_the_failed_nodes_of_a_stopped_rollout() {
+    let mut world = two_failed(1);
+    assert_eq!(world.granted(), Vec::<String>::new());
+    world.policy.installer = "installer:corrected".to_owned();
+    assert_eq!(installers(&world), ["a: installer:corrected, attempt 1"]);
+}
+
+#[test]
+fn a_failed_removal_is_tried_again_with_the_corrected_installer() {
+    let failed = wasm_node("a", &[runtime("w")]).verified().respecified(&[]).failed(200);
+    let mut world = world().node(node("a")).wasm_node(failed).runtime(wasm_runtime("w"));
+    assert_eq!(installers(&world), Vec::<String>::new());
+    world.policy.installer = "installer:corrected".to_owned();
+    assert_eq!(installers(&world), ["a: installer:corrected, attempt 1"]);
+}
+
+#[test]
+fn a_paused_runtime_s_failed_node_is_tried_again_with_the_installer_of_now() {
+    let mut world = world()
+        .node(node("a").opted_in())
+        .wasm_node(wasm_node("a", &[runtime("w")]).failed(50))
+        .runtime(wasm_runtime("w").paused());
+    assert_eq!(installers(&world), ["a: installer:1, attempt 2"]);
+    world.policy.installer = "installer:corrected".to_owned();
+    assert_eq!(installers(&world), ["a: installer:corrected, attempt 1"]);
+}
+
+#[test]
+fn failures_at_an_order_that_is_no_longer_wanted_stop_nothing() {
+    let both = [runtime("v"), runtime("w")];
+    let mut w = wasm_runtime("w").max_unavailable(Int(9));
+    w.spec.rollout.max_failures = 1;
+    let world = world()
+        .nodes(fresh(&["a", "b", "c"]))
+        .wasm_node(wasm_node("a", &both).failed(200))
+        .wasm_node(wasm_node("b", &both).failed(300))
+        .runtime(wasm_runtime("v").changed().max_unavailable(Int(9)))
+        .runtime(w)
+        .written();
+    let orders = world.snapshot.wasm_nodes.iter().map(|object| object.0.as_ref().unwrap().spec.runtimes.len());
+    assert_eq!(orders.collect::<Vec<_>>(), [2, 2, 2], "c gets w too");
+}
+
+/// What the nodes that get a new spec are told about how.
+fn installers(world: &World) -> Vec<String> {
+    let actions = world.plan().actions.into_iter();
+    let specs = actions.filter_map(|action| match action {
+        super::Action::ApplyWasmNode { node, spec } => Some((node, spec)),
+        _ => None,
+    });
+    specs.map(|(node, spec)| format!("{node}: {}, attempt {}", spec.installer, spec.attempt)).collect()
+}
+
 /// Plays the node controller, slow and unlucky as `dice` falls: what changes may end, what is verified may be lost.
 fn step(wasm_node: &WasmNode, dice: u64) -> WasmNode {
     let this = wasm_node.clone();
