@@ -1,7 +1,7 @@
 //! What is known of one node: from the stores, and for a Job that is over from its pod.
 
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Api;
 use kube::api::ListParams;
 use kwasm_api::wasm_node::{Phase, WasmNode};
@@ -14,26 +14,26 @@ use crate::observed::{Job, JobProgress};
 const PATIENCE: i64 = 10;
 
 /// What is known of the Job for a `WasmNode` as it is now.
-pub(super) async fn seen(context: &Context, wasm_node: &WasmNode, jobs: &[&Job]) -> Result<Seen, Error> {
+pub(super) async fn seen(context: &Context, wasm_node: &WasmNode, jobs: &[&Job], now: &Time) -> Result<Seen, Error> {
     let name = job::name(wasm_node);
     let Some(job) = jobs.iter().find(|job| job.name() == name) else { return Ok(Seen::Missing) };
-    let (at, failed) = match &job.progress {
+    let (at, failed) = match job.progress(now) {
         JobProgress::Running => return Ok(Seen::Active { waiting: None }),
         JobProgress::Pending => {
-            let waiting = if is_old(job) { outcome::waiting(&pods(context, &name).await?) } else { None };
+            let waiting = if is_old(job, now) { outcome::waiting(&pods(context, &name).await?) } else { None };
             return Ok(Seen::Active { waiting });
         }
-        JobProgress::Succeeded { at } => (at.clone(), None),
-        JobProgress::Failed { at, reason, message } => (at.clone(), Some(format!("{reason}: {message}"))),
+        JobProgress::Succeeded { at } => (at, None),
+        JobProgress::Failed { at, reason, message } => (at, Some(format!("{reason}: {message}"))),
     };
     let wanted = wasm_node.status.as_ref().is_some_and(|status| status.phase == Some(Phase::Changing));
     let outcome = if wanted { outcome::of(&pods(context, &name).await?) } else { outcome::Outcome::default() };
     Ok(Seen::Ended { at, failed, outcome: Box::new(outcome) })
 }
 
-fn is_old(job: &Job) -> bool {
+fn is_old(job: &Job, now: &Time) -> bool {
     let created = job.metadata.creation_timestamp.as_ref();
-    created.is_some_and(|created| Timestamp::now().as_second() - created.0.as_second() >= PATIENCE)
+    created.is_some_and(|created| now.0.as_second() - created.0.as_second() >= PATIENCE)
 }
 
 async fn pods(context: &Context, job: &str) -> Result<Vec<Pod>, Error> {

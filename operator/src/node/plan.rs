@@ -10,7 +10,7 @@ use super::outcome::Outcome;
 use super::say::Note;
 use super::settle::{self, Verdict};
 use super::{job, say};
-use crate::observed::{Job, Node};
+use crate::observed::{Job, JobProgress, Node};
 
 /// How often a pod that does not end is looked at.
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
@@ -107,10 +107,10 @@ fn begin(seen: &Observed<'_>, before: WasmNodeStatus, now: &Time) -> Plan {
         ..before
     };
     let mut actions = label(labels::withdrawn(seen.wasm_node, &status, seen.node));
-    if let Some(other) = seen.others.iter().find(|job| job.is_active()) {
+    if let Some(other) = seen.others.iter().find(|job| job.is_active(now)) {
         // Two installers on one node would only wait for each other. One that never started (a wrong image) is not
         // worth waiting for.
-        if other.progress == crate::observed::JobProgress::Pending && other.metadata.deletion_timestamp.is_none() {
+        if other.progress(now) == JobProgress::Pending && other.metadata.deletion_timestamp.is_none() {
             actions.push(Action::DeleteJob(other.name().to_owned()));
         }
         return Plan { actions, again: Some(LOOK_AGAIN), ..Plan::default() };
