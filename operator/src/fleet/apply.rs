@@ -7,17 +7,19 @@ use futures::StreamExt;
 use k8s_openapi::api::node::v1::RuntimeClass;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::core::Status;
-use kube::runtime::reflector::ObjectRef;
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Resource};
 use kwasm_api::names::FIELD_MANAGER;
 use kwasm_api::wasm_node::{WasmNode, WasmNodeSpec};
 use kwasm_api::wasm_runtime::WasmRuntime;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use tracing::{debug, info, warn};
 
 use super::plan::Action;
 use super::{Context, Error};
 use crate::observed::Node;
+use crate::world::Guarded;
 
 /// Writes under way at the same time.
 const CONCURRENCY: usize = 16;
@@ -56,7 +58,7 @@ pub(super) async fn apply(context: &Context, actions: Vec<Action>) -> Result<(),
             }
         }
     }
-    catch_up(context, &written).await;
+    catch_up(&context.world.wasm_nodes, &context.trigger, &written).await;
     match failed {
         None => Ok(()),
         Some((what, source)) => Err(Error::Write { failures, total, what, source: Box::new(source) }),
@@ -64,21 +66,28 @@ pub(super) async fn apply(context: &Context, actions: Vec<Action>) -> Result<(),
 }
 
 /// Waits until the store shows what was written: deciding from an older picture could break the budget.
-async fn catch_up(context: &Context, written: &BTreeMap<String, i64>) {
+async fn catch_up(wasm_nodes: &Store<Guarded<WasmNode>>, trigger: &Notify, written: &BTreeMap<String, i64>) {
     let shows = |(node, generation): (&String, &i64)| {
-        let seen = context.world.wasm_nodes.get(&ObjectRef::new(node));
+        let seen = wasm_nodes.get(&ObjectRef::new(node));
         seen.is_some_and(|seen| seen.meta().generation >= Some(*generation))
     };
     let wait = async {
+        let mut heard = false;
         while !written.iter().all(shows) {
-            context.trigger.notified().await;
+            trigger.notified().await;
+            heard = true;
         }
+        heard
     };
-    if tokio::time::timeout(CATCH_UP, wait).await.is_err() {
+    let heard = tokio::time::timeout(CATCH_UP, wait).await.unwrap_or_else(|_| {
         warn!("the watch of WasmNodes does not show what was written {CATCH_UP:?} ago");
+        true
+    });
+    // The notices that were heard may also have been of something else. Without one nothing has changed, and deciding
+    // again would come to the same.
+    if heard {
+        trigger.notify_one();
     }
-    // The notice that ended the wait may also have been of something else.
-    context.trigger.notify_one();
 }
 
 /// Name and generation of a `WasmNode` that was written.
@@ -147,4 +156,37 @@ fn typed<K: Resource<DynamicType = ()>, T: serde::Serialize>(object: &T) -> Valu
 
 fn merge() -> PatchParams {
     PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use kube::core::DeserializeGuard;
+    use kube::runtime::reflector::store::store;
+    use kube::runtime::watcher::Event;
+
+    use super::*;
+    use crate::testing::wasm_node;
+
+    #[tokio::test]
+    async fn writes_that_changed_nothing_do_not_ask_for_another_decision() {
+        let (wasm_nodes, mut writer) = store();
+        writer.apply_watcher_event(&Event::Apply(DeserializeGuard(Ok(wasm_node("a", &[])))));
+        let trigger = Notify::new();
+        catch_up(&wasm_nodes, &trigger, &BTreeMap::from([("a".to_owned(), 1)])).await;
+        assert!(trigger.notified().now_or_never().is_none());
+    }
+
+    #[tokio::test]
+    async fn what_is_heard_while_catching_up_is_decided_upon() {
+        let (wasm_nodes, mut writer) = store();
+        let trigger = Notify::new();
+        let written = BTreeMap::from([("a".to_owned(), 1)]);
+        let watch = async {
+            writer.apply_watcher_event(&Event::Apply(DeserializeGuard(Ok(wasm_node("a", &[])))));
+            trigger.notify_one();
+        };
+        futures::join!(catch_up(&wasm_nodes, &trigger, &written), watch);
+        assert!(trigger.notified().now_or_never().is_some());
+    }
 }

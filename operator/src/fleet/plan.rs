@@ -58,7 +58,7 @@ pub(crate) fn plan(fleet: &Fleet<'_>, policy: &Policy, now: &Time) -> Plan {
             .iter()
             .map(|old| Action::DeleteWasmNode { node: old.name_any(), uid: old.uid().unwrap_or_default() }),
     );
-    actions.extend(fleet.candidates.iter().filter_map(|candidate| runtime_class::plan(candidate, fleet)));
+    actions.extend(runtime_class::plan(fleet));
     actions.extend(status::all(fleet, policy, now));
     actions.extend(released(fleet));
     Plan { actions, again_at }

@@ -128,10 +128,14 @@ fn ready(tally: &Tally<'_>, candidate: &Candidate<'_>, fleet: &Fleet<'_>) -> Opt
         return None;
     }
     let message = format!("verified on {verified} of {desired} nodes");
-    Some(match tally.is_complete() {
-        true => Said::new(READY, true, "Verified", message),
-        false => Said::new(READY, false, "NotOnAllNodes", message),
-    })
+    if !tally.is_complete() {
+        return Some(Said::new(READY, false, "NotOnAllNodes", message));
+    }
+    if !runtime_class::is_published(candidate, fleet) {
+        let message = format!("{message}, but RuntimeClass {} is not published", candidate.object.runtime_class_name());
+        return Some(Said::new(READY, false, "RuntimeClassNotPublished", message));
+    }
+    Some(Said::new(READY, true, "Verified", message))
 }
 
 fn progressing(tally: &Tally<'_>, candidate: &Candidate<'_>, stopped: bool) -> Said {

@@ -115,6 +115,7 @@ fn a_world_as_it_should_be_needs_no_write() {
         .node(node("b"))
         .wasm_node(wasm_node("a", &[runtime("w")]).verified())
         .runtime(wasm_runtime("w"))
+        .written()
         .written();
     assert_eq!(world.plan().actions, []);
 }
