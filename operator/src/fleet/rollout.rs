@@ -10,18 +10,16 @@ use kwasm_api::Runtime;
 use kwasm_api::wasm_node::WasmNodeSpec;
 
 use super::observe::{Fleet, Member, Policy, Progress};
-use super::validate::Candidate;
+use super::validate::{Candidate, MaxUnavailable};
 
 /// What one runtime's rollout looks like before anything is granted.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Budget {
     /// How many nodes may change.
     pub(crate) allowed: usize,
     /// How many do.
     pub(crate) changing: usize,
-    /// How many failed at what is wanted now, with the installer that is wanted now.
-    pub(crate) failed: usize,
-    /// So many that no further node is started.
+    /// So many nodes failed at what is wanted now that no further node is started.
     pub(crate) stopped: bool,
     paused: bool,
 }
@@ -114,7 +112,7 @@ fn target(member: &Member<'_>, fleet: &Fleet<'_>, budgets: &BTreeMap<&str, Budge
 /// Takes a place in the budget of every runtime that the node's change touches, or none.
 fn take(member: &Member<'_>, budgets: &mut BTreeMap<&str, Budget>) -> bool {
     let names = member.concerns();
-    if !names.iter().all(|name| budgets.get(name).is_none_or(Budget::has_room)) {
+    if !names.iter().all(|name| budgets.get(name).is_some_and(Budget::has_room)) {
         return false;
     }
     for name in names {
@@ -125,26 +123,47 @@ fn take(member: &Member<'_>, budgets: &mut BTreeMap<&str, Budget>) -> bool {
     true
 }
 
-/// The budget of every runtime that can be carried out.
+/// The budget of every runtime that can be carried out, and of every other that a node has.
 pub(crate) fn budgets<'f>(fleet: &'f Fleet<'_>, policy: &Policy) -> BTreeMap<&'f str, Budget> {
-    let budget = |candidate| budget(candidate, fleet, policy);
-    fleet.candidates.iter().map(|candidate| (candidate.runtime.name.as_str(), budget(candidate))).collect()
+    let mut usages: BTreeMap<&str, Usage> = BTreeMap::new();
+    for member in &fleet.members {
+        for name in member.concerns() {
+            let usage = usages.entry(name).or_default();
+            usage.population += 1;
+            usage.changing += usize::from(member.progress.is_changing());
+        }
+    }
+    let mut budgets: BTreeMap<_, _> = usages.iter().map(|(name, usage)| (*name, unknown(name, usage, fleet))).collect();
+    for candidate in &fleet.candidates {
+        let name = candidate.runtime.name.as_str();
+        let usage = usages.get(name).copied().unwrap_or_default();
+        budgets.insert(name, budget(candidate, usage, fleet, policy));
+    }
+    budgets
 }
 
-fn budget(candidate: &Candidate<'_>, fleet: &Fleet<'_>, policy: &Policy) -> Budget {
-    let name = candidate.runtime.name.as_str();
-    let concerned = fleet.members.iter().filter(|member| member.concerns().contains(name));
-    let mut budget = Budget { paused: candidate.paused && !candidate.deleting, ..Budget::default() };
-    let mut population = 0;
-    for member in concerned {
-        population += 1;
-        budget.changing += usize::from(member.progress.is_changing());
-        let has_failed = member.progress.has_failed() && member.desired.contains_key(name);
-        budget.failed += usize::from(has_failed && is_at_what_is_wanted(member, fleet, policy));
+/// How many nodes a runtime concerns, and how many of them are changing.
+#[derive(Clone, Copy, Debug, Default)]
+struct Usage {
+    population: usize,
+    changing: usize,
+}
+
+/// The budget of a runtime whose own is not known: its WasmRuntime is gone, or cannot be carried out.
+fn unknown(name: &str, usage: &Usage, fleet: &Fleet<'_>) -> Budget {
+    let allowed = MaxUnavailable::default().of(usage.population);
+    Budget { allowed, changing: usage.changing, stopped: false, paused: fleet.held.contains(name) }
+}
+
+fn budget(candidate: &Candidate<'_>, usage: Usage, fleet: &Fleet<'_>, policy: &Policy) -> Budget {
+    let wanted = fleet.members.iter().filter(|member| member.desired.contains_key(&candidate.runtime.name));
+    let failed = wanted.filter(|member| member.progress.has_failed() && is_at_what_is_wanted(member, fleet, policy));
+    Budget {
+        allowed: candidate.max_unavailable.of(usage.population),
+        changing: usage.changing,
+        stopped: failed.count() > candidate.max_failures,
+        paused: candidate.paused && !candidate.deleting,
     }
-    budget.allowed = candidate.max_unavailable.of(population);
-    budget.stopped = budget.failed > candidate.max_failures;
-    budget
 }
 
 /// Whether the node's last attempt was at what is wanted of it now: then its failure says something about that. A

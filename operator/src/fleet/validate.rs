@@ -29,6 +29,13 @@ pub(crate) enum MaxUnavailable {
     Percent(usize),
 }
 
+impl Default for MaxUnavailable {
+    /// What a WasmRuntime has that says nothing.
+    fn default() -> Self {
+        Self::Percent(10)
+    }
+}
+
 impl MaxUnavailable {
     /// Of `nodes`, rounded up, at least 1: a rollout that can never start helps nobody.
     pub(crate) fn of(self, nodes: usize) -> usize {

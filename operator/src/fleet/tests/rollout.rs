@@ -43,6 +43,14 @@ fn the_next_node_waits_while_the_first_is_changing(#[case] first: WasmNode, #[ca
 }
 
 #[test]
+fn nodes_lose_a_runtime_whose_object_is_gone_one_after_the_other() {
+    let has_it = |name| wasm_node(name, &[runtime("w")]).verified();
+    let world = world().nodes([node("a"), node("b")]).wasm_node(has_it("a")).wasm_node(has_it("b"));
+    assert_eq!(world.granted(), ["a"]);
+    assert_eq!(world.written().granted(), Vec::<String>::new());
+}
+
+#[test]
 fn a_node_that_changes_for_one_runtime_counts_for_every_runtime_it_has() {
     let both = [runtime("v"), runtime("w")];
     let world = world()
