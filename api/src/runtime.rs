@@ -190,9 +190,15 @@ mod schema {
         }
 
         fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            // A structural schema has one type or none. Without one each keyword binds only the values it is about: no
+            // object has both at least one and at most no property, no fraction is a multiple of 1.
             json_schema!({
                 "description": "A boolean, an integer, a string or a list of strings.",
                 "x-kubernetes-preserve-unknown-fields": true,
+                "items": {"type": "string"},
+                "minProperties": 1,
+                "maxProperties": 0,
+                "multipleOf": 1,
             })
         }
     }

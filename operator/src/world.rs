@@ -10,15 +10,14 @@ use kube::runtime::watcher::Config;
 use kube::{Api, Client, Resource, ResourceExt};
 use kwasm_api::names::JOB;
 use kwasm_api::wasm_node::WasmNode;
-use kwasm_api::wasm_runtime::WasmRuntime;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinSet;
 
-use crate::observed::{Job, Node};
+use crate::observed::{Declared, Job, Node};
 use crate::watch::keep;
 
-/// An object of ours that may not be what we think: one bad object must not stop a watch.
+/// An object that may not be what we think: one bad object must not stop a watch.
 pub(crate) type Guarded<K> = DeserializeGuard<K>;
 
 /// Every store.
@@ -26,7 +25,7 @@ pub(crate) type Guarded<K> = DeserializeGuard<K>;
 pub(crate) struct World {
     pub(crate) nodes: Store<Node>,
     pub(crate) wasm_nodes: Store<Guarded<WasmNode>>,
-    pub(crate) runtimes: Store<Guarded<WasmRuntime>>,
+    pub(crate) runtimes: Store<Declared>,
     pub(crate) jobs: Store<Job>,
     pub(crate) classes: Store<RuntimeClass>,
 }

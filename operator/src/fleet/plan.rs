@@ -3,11 +3,11 @@
 use std::fmt;
 
 use k8s_openapi::api::node::v1::RuntimeClass;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::{Resource, ResourceExt};
 use kwasm_api::names::{FINALIZER, RUNTIME_LABEL_PREFIX};
 use kwasm_api::wasm_node::WasmNodeSpec;
-use kwasm_api::wasm_runtime::{WasmRuntime, WasmRuntimeStatus};
+use kwasm_api::wasm_runtime::WasmRuntimeStatus;
 use serde_json::Value;
 
 use super::observe::{Fleet, Member, Policy, Progress};
@@ -45,7 +45,7 @@ pub(crate) enum Action {
 /// Decides.
 pub(crate) fn plan(fleet: &Fleet<'_>, policy: &Policy, now: &Time) -> Plan {
     let (granted, again_at) = rollout::grants(fleet, policy, now);
-    let mut actions: Vec<_> = fleet.candidates.iter().filter_map(|c| guard(c.object)).collect();
+    let mut actions: Vec<_> = fleet.candidates.iter().filter_map(|c| guard(c.object.meta())).collect();
     actions.extend(
         granted
             .into_iter()
@@ -65,35 +65,39 @@ pub(crate) fn plan(fleet: &Fleet<'_>, policy: &Policy, now: &Time) -> Plan {
 }
 
 /// Whether deleting the object waits until the nodes are clean.
-pub(crate) fn is_guarded(object: &WasmRuntime) -> bool {
-    object.finalizers().iter().any(|finalizer| finalizer == FINALIZER)
+pub(crate) fn is_guarded(object: &ObjectMeta) -> bool {
+    object.finalizers.iter().flatten().any(|finalizer| finalizer == FINALIZER)
 }
 
 /// No node gets a runtime before its object carries the finalizer.
-fn guard(object: &WasmRuntime) -> Option<Action> {
-    if is_guarded(object) || object.meta().deletion_timestamp.is_some() {
+fn guard(object: &ObjectMeta) -> Option<Action> {
+    if is_guarded(object) || object.deletion_timestamp.is_some() {
         return None;
     }
-    let finalizers = object.finalizers().iter().cloned().chain([FINALIZER.to_owned()]).collect();
+    let finalizers = object.finalizers.iter().flatten().cloned().chain([FINALIZER.to_owned()]).collect();
     Some(finalize(object, finalizers))
 }
 
-/// WasmRuntimes that may go: no node has them any more.
+/// WasmRuntimes that may go: no node has them any more. They need not be readable for that.
 fn released(fleet: &Fleet<'_>) -> Vec<Action> {
-    let candidates = fleet.candidates.iter().map(|candidate| candidate.object);
-    let objects = candidates.chain(fleet.refused.iter().map(|refused| refused.object));
-    let leaving = objects.filter(|object| object.meta().deletion_timestamp.is_some() && is_guarded(object));
-    let free = leaving.filter(|object| !fleet.members.iter().any(|member| member.may_have(&object.name_any())));
+    let candidates = fleet.candidates.iter().map(|candidate| candidate.object.meta());
+    let refused = fleet.refused.iter().map(|refused| refused.object.meta());
+    let objects = candidates.chain(refused).chain(fleet.unreadable.iter().map(|unreadable| &unreadable.metadata));
+    let leaving = objects.filter(|object| object.deletion_timestamp.is_some() && is_guarded(object));
+    let free = leaving.filter(|object| {
+        let name = object.name.as_deref().unwrap_or_default();
+        !fleet.members.iter().any(|member| member.may_have(name))
+    });
     free.map(|object| {
-        let others = object.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER);
+        let others = object.finalizers.iter().flatten().filter(|finalizer| *finalizer != FINALIZER);
         finalize(object, others.cloned().collect())
     })
     .collect()
 }
 
-fn finalize(object: &WasmRuntime, finalizers: Vec<String>) -> Action {
-    let version = object.resource_version().unwrap_or_default();
-    Action::Finalize { runtime: object.name_any(), version, finalizers }
+fn finalize(object: &ObjectMeta, finalizers: Vec<String>) -> Action {
+    let version = object.resource_version.clone().unwrap_or_default();
+    Action::Finalize { runtime: object.name.clone().unwrap_or_default(), version, finalizers }
 }
 
 /// A `WasmNode` that has done its work, and labels without a `WasmNode` behind them.
