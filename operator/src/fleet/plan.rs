@@ -102,18 +102,15 @@ fn finalize(object: &ObjectMeta, finalizers: Vec<String>) -> Action {
 
 /// A `WasmNode` that has done its work, and labels without a `WasmNode` behind them.
 fn tidy(member: &Member<'_>) -> Option<Action> {
-    if !member.desired.is_empty() {
-        return None;
-    }
     let node = member.node.name().to_owned();
     let Some(wasm_node) = member.wasm_node else {
-        // KWasm's own label may stand for what KWasm installed.
+        // Whatever it should have, it may wait long for its turn. KWasm's own label may stand for what KWasm installed.
         let labels = member.node.labels().filter(|(key, _)| key.starts_with(RUNTIME_LABEL_PREFIX));
         let labels: Vec<_> = labels.map(|(key, _)| key.to_owned()).collect();
         let uid = member.node.uid().to_owned();
         return (!labels.is_empty()).then_some(Action::ClearLabels { node, uid, labels });
     };
-    let is_clean = member.current.is_empty() && member.progress == Progress::Settled;
+    let is_clean = member.desired.is_empty() && member.current.is_empty() && member.progress == Progress::Settled;
     let is_leaving = wasm_node.metadata.deletion_timestamp.is_some();
     (is_clean && !is_leaving).then(|| Action::DeleteWasmNode { node, uid: wasm_node.uid().unwrap_or_default() })
 }

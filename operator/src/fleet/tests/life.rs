@@ -131,6 +131,17 @@ fn a_label_that_nothing_stands_behind_is_taken_away() {
 }
 
 #[test]
+fn a_stray_label_goes_although_the_node_waits_for_its_turn() {
+    let stray = node("b").opted_in().advertising("w");
+    let world = world()
+        .node(node("a").opted_in())
+        .node(stray)
+        .wasm_node(wasm_node("a", &[runtime("w")]).in_phase(Phase::Changing))
+        .runtime(wasm_runtime("w").max_unavailable(Int(1)));
+    assert_eq!(world.writes(), ["clear labels of b: runtime.kwasm.sh/w"]);
+}
+
+#[test]
 fn a_world_as_it_should_be_needs_no_write() {
     let world = world()
         .node(node("a").opted_in().advertising("w"))
