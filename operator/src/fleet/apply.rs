@@ -1,7 +1,7 @@
 //! Writing what the fleet's plan says.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use k8s_openapi::api::node::v1::RuntimeClass;
@@ -16,8 +16,10 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tracing::{debug, info, warn};
 
+use super::Context;
+use super::holdoff::Holdoff;
 use super::plan::Action;
-use super::{Context, Error};
+use crate::metrics::Controller;
 use crate::observed::Node;
 use crate::world::Guarded;
 
@@ -27,42 +29,35 @@ const CONCURRENCY: usize = 16;
 /// How long to wait for the watch to show what was written.
 const CATCH_UP: Duration = Duration::from_secs(5);
 
-/// Carries out every action; one that fails does not stop the others.
-pub(super) async fn apply(context: &Context, actions: Vec<Action>) -> Result<(), Error> {
-    let total = actions.len();
+/// Carries out every action; one that fails does not stop the others, and is held off.
+pub(super) async fn apply(context: &Context, actions: Vec<Action>, holdoff: &mut Holdoff) {
     let mut written = BTreeMap::new();
-    let mut failed: Option<(String, kube::Error)> = None;
-    let mut failures = 0;
     // WasmRuntimes lose their finalizer and nodes get their spec in the plan's order, but none waits for another.
     let results = futures::stream::iter(actions).map(|action| async move {
-        let what = action.to_string();
+        let (what, target) = (action.to_string(), action.target());
         context.metrics.writes.inc();
-        (what, perform(context, action).await)
+        (what, target, perform(context, action).await)
     });
     let mut results = results.buffered(CONCURRENCY);
-    while let Some((what, result)) = results.next().await {
+    while let Some((what, target, result)) = results.next().await {
         match result {
-            Ok(Some((node, generation))) => {
+            Ok(generation) => {
                 info!("{what}");
-                written.insert(node, generation);
+                holdoff.succeeded(&target);
+                written.extend(generation);
             }
-            Ok(None) => info!("{what}"),
             Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => {
                 // Somebody else wrote meanwhile; the watch tells, and everything is decided anew.
                 debug!("{what}: {}", status.message);
             }
             Err(error) => {
-                warn!(%error, "{what}");
-                failures += 1;
-                failed = Some((what, error));
+                warn!(%error, "{what}; it is tried again");
+                context.metrics.failed(Controller::Fleet);
+                holdoff.failed(target, Instant::now());
             }
         }
     }
     catch_up(&context.world.wasm_nodes, &context.trigger, &written).await;
-    match failed {
-        None => Ok(()),
-        Some((what, source)) => Err(Error::Write { failures, total, what, source: Box::new(source) }),
-    }
 }
 
 /// Waits until the store shows what was written: deciding from an older picture could break the budget.

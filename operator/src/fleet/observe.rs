@@ -58,6 +58,8 @@ pub(crate) struct Fleet<'a> {
     pub(crate) classes: BTreeMap<String, &'a RuntimeClass>,
     /// `WasmNode`s of nodes that have been replaced by others of the same name.
     pub(crate) orphans: Vec<&'a WasmNode>,
+    /// Nodes whose `WasmNode` could not be written: they wait, and take nobody's turn.
+    pub(crate) put_off: BTreeSet<String>,
 }
 
 /// One node.
@@ -86,7 +88,7 @@ pub(crate) enum Progress {
 }
 
 impl<'a> Fleet<'a> {
-    pub(crate) fn of(snapshot: &'a Snapshot, policy: &Policy) -> Self {
+    pub(crate) fn of(snapshot: &'a Snapshot, policy: &Policy, put_off: BTreeSet<String>) -> Self {
         let readable: Vec<_> = snapshot.runtimes.iter().filter_map(|object| object.0.as_ref().ok()).collect();
         let (candidates, refused) = validate(&readable);
         let unreadable: Vec<_> =
@@ -107,7 +109,7 @@ impl<'a> Fleet<'a> {
         }
         members.sort_by_key(|member| member.node.name());
         let classes = snapshot.classes.iter().map(|class| (class.name_any(), class.as_ref())).collect();
-        Self { held: held(&refused, &unreadable), candidates, refused, unreadable, members, classes, orphans }
+        Self { held: held(&refused, &unreadable), candidates, refused, unreadable, members, classes, orphans, put_off }
     }
 }
 

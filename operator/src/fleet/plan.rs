@@ -10,6 +10,7 @@ use kwasm_api::wasm_node::WasmNodeSpec;
 use kwasm_api::wasm_runtime::WasmRuntimeStatus;
 use serde_json::Value;
 
+use super::holdoff::Target;
 use super::observe::{Fleet, Member, Policy, Progress};
 use super::{rollout, runtime_class, status};
 
@@ -113,6 +114,20 @@ fn tidy(member: &Member<'_>) -> Option<Action> {
     let is_clean = member.desired.is_empty() && member.current.is_empty() && member.progress == Progress::Settled;
     let is_leaving = wasm_node.metadata.deletion_timestamp.is_some();
     (is_clean && !is_leaving).then(|| Action::DeleteWasmNode { node, uid: wasm_node.uid().unwrap_or_default() })
+}
+
+impl Action {
+    /// What it writes.
+    pub(crate) fn target(&self) -> Target {
+        match self {
+            Self::Finalize { runtime, .. } => Target::Runtime(runtime.clone()),
+            Self::SetStatus { runtime, .. } => Target::RuntimeStatus(runtime.clone()),
+            Self::ApplyWasmNode { node, .. } | Self::DeleteWasmNode { node, .. } => Target::WasmNode(node.clone()),
+            Self::ClearLabels { node, .. } => Target::Node(node.clone()),
+            Self::ApplyRuntimeClass(class) => Target::Class(class.name_any()),
+            Self::PatchRuntimeClass { name, .. } | Self::DeleteRuntimeClass { name, .. } => Target::Class(name.clone()),
+        }
+    }
 }
 
 impl fmt::Display for Action {

@@ -60,6 +60,9 @@ enum Next {
 
 /// What a node would get if there were room.
 fn next(member: &Member<'_>, fleet: &Fleet<'_>, budgets: &BTreeMap<&str, Budget>, policy: &Policy) -> Next {
+    if fleet.put_off.contains(member.node.name()) {
+        return Next::Nothing;
+    }
     // No installer runs on a node whose kubelet does not answer; it would only use up the budget.
     if !member.node.ready && !member.progress.is_changing() {
         return Next::Nothing;

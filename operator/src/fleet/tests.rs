@@ -4,6 +4,7 @@ mod life;
 mod published;
 mod rollout;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use k8s_openapi::api::node::v1::RuntimeClass;
@@ -22,11 +23,12 @@ struct World {
     snapshot: Snapshot,
     policy: Policy,
     now: i64,
+    put_off: BTreeSet<String>,
 }
 
 fn world() -> World {
     let policy = Policy { auto_provision: false, installer: INSTALLER.to_owned() };
-    World { snapshot: Snapshot::default(), policy, now: 100 }
+    World { snapshot: Snapshot::default(), policy, now: 100, put_off: BTreeSet::new() }
 }
 
 impl World {
@@ -77,8 +79,18 @@ impl World {
         self
     }
 
+    /// The `WasmNode` of a node could not be written just now.
+    fn put_off(mut self, node: &str) -> Self {
+        self.put_off.insert(node.to_owned());
+        self
+    }
+
+    fn fleet(&self) -> Fleet<'_> {
+        Fleet::of(&self.snapshot, &self.policy, self.put_off.clone())
+    }
+
     fn plan(&self) -> Plan {
-        plan(&Fleet::of(&self.snapshot, &self.policy), &self.policy, &at(self.now))
+        plan(&self.fleet(), &self.policy, &at(self.now))
     }
 
     /// What is written, statuses left out.

@@ -81,6 +81,13 @@ fn a_node_whose_kubelet_does_not_answer_uses_up_no_budget() {
     assert_eq!(world.granted(), ["b"]);
 }
 
+#[test]
+fn a_node_that_cannot_be_written_takes_nobody_s_turn() {
+    let world = world().nodes(fresh(&["a", "b"])).runtime(wasm_runtime("w").max_unavailable(Int(1)));
+    assert_eq!(world.granted(), ["a"]);
+    assert_eq!(world.put_off("a").granted(), ["b"]);
+}
+
 fn two_failed(max_failures: i32) -> World {
     let mut w = wasm_runtime("w").max_unavailable(Int(1));
     w.spec.rollout.max_failures = max_failures;
@@ -224,7 +231,7 @@ fn numbers(mut seed: u64) -> impl FnMut() -> u64 {
 
 /// How many nodes that have, get or lose each runtime are changing.
 fn changing(world: &World) -> BTreeMap<String, usize> {
-    let fleet = super::Fleet::of(&world.snapshot, &world.policy);
+    let fleet = world.fleet();
     let mut counts = BTreeMap::new();
     for member in fleet.members.iter().filter(|member| member.progress.is_changing()) {
         for name in member.concerns() {
