@@ -136,8 +136,12 @@ pub enum OptionValue {
 /// Lower-case hexadecimal SHA-256 of a value's JSON.
 pub(crate) fn digest<T: Serialize>(value: &T) -> String {
     // Serialising these types cannot fail: every map key is a string.
-    let json = serde_json::to_vec(value).unwrap_or_default();
-    Sha256::digest(json).iter().map(|byte| format!("{byte:02x}")).collect()
+    sha256(&serde_json::to_vec(value).unwrap_or_default())
+}
+
+/// Lower-case hexadecimal SHA-256.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(feature = "kubernetes")]
