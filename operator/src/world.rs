@@ -15,7 +15,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinSet;
 
 use crate::observed::{Declared, Job, Node};
-use crate::watch::keep;
+use crate::watch::{keep, strip, strip_version};
 
 /// An object that may not be what we think: one bad object must not stop a watch.
 pub(crate) type Guarded<K> = DeserializeGuard<K>;
@@ -62,13 +62,20 @@ impl World {
 
         let api = Api::all(client.clone());
         let name = |node: &Node| Some(node.name_any());
-        tasks.spawn(keep(api, Config::default(), nodes_writer, PartialEq::eq, world.both(listeners, name)));
+        tasks.spawn(keep(
+            api,
+            Config::default(),
+            nodes_writer,
+            strip_version,
+            PartialEq::eq,
+            world.both(listeners, name),
+        ));
         let api = Api::all(client.clone());
         let name = |node: &Guarded<WasmNode>| Some(node.name_any());
-        tasks.spawn(keep(api, Config::default(), wasm_nodes_writer, never, world.both(listeners, name)));
+        tasks.spawn(keep(api, Config::default(), wasm_nodes_writer, strip, never, world.both(listeners, name)));
         let api = Api::namespaced(client.clone(), namespace);
         let config = Config::default().labels(&format!("{JOB}=true"));
-        tasks.spawn(keep(api, config, jobs_writer, never, world.node(listeners)));
+        tasks.spawn(keep(api, config, jobs_writer, strip, never, world.node(listeners)));
         world.fleet_only(client, listeners, runtimes_writer, tasks);
         world.fleet_only(client, listeners, classes_writer, tasks);
         world
@@ -108,7 +115,9 @@ impl World {
         K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + Sync + 'static,
     {
         let fleet = Arc::clone(&listeners.fleet);
-        tasks.spawn(keep(Api::all(client.clone()), Config::default(), writer, never, move |_| fleet.notify_one()));
+        tasks.spawn(keep(Api::all(client.clone()), Config::default(), writer, strip, never, move |_| {
+            fleet.notify_one()
+        }));
     }
 }
 

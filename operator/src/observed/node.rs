@@ -144,6 +144,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::watch::strip_version;
 
     fn node(metadata: Value, status: Value) -> Node {
         serde_json::from_value(json!({"metadata": metadata, "status": status})).unwrap()
@@ -166,12 +167,14 @@ mod tests {
 
     #[test]
     fn a_heartbeat_leaves_a_node_as_it_was() {
-        let beat = |time: &str| {
-            node(
-                json!({"name": "a"}),
+        let beat = |version: &str, time: &str| {
+            let mut node = node(
+                json!({"name": "a", "resourceVersion": version}),
                 json!({"conditions": [{"type": "Ready", "status": "True", "lastHeartbeatTime": time}]}),
-            )
+            );
+            strip_version(&mut node);
+            node
         };
-        assert_eq!(beat("2026-01-01T00:00:00Z"), beat("2026-01-01T00:05:00Z"));
+        assert_eq!(beat("1", "2026-01-01T00:00:00Z"), beat("2", "2026-01-01T00:05:00Z"));
     }
 }
