@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{Timestamp, Unit};
+use kwasm_api::report::RUNTIME_IN_USE;
 use kwasm_api::wasm_node::{Phase, WasmNode, WasmNodeStatus};
 
 use super::backoff;
@@ -83,7 +84,11 @@ pub(crate) fn failed(status: &mut WasmNodeStatus, wasm_node: &WasmNode, problem:
     let before = status.conditions.first().filter(|before| before.status == "True");
     let lasted = before.map(|before| now.0.duration_since(before.last_transition_time.0));
     let lasted = lasted.and_then(|lasted| Duration::try_from(lasted).ok()).unwrap_or_default();
-    let next = later(now, backoff::after_loss(attempt, lasted));
+    let wait = match problem.reason.as_str() {
+        RUNTIME_IN_USE => backoff::after_refusal(attempt),
+        _ => backoff::after_loss(attempt, lasted),
+    };
+    let next = later(now, wait);
     // The API keeps whole seconds.
     let next = Time(next.0.round(Unit::Second).unwrap_or(next.0));
     let message = format!("{} Attempt {attempt}; the next may start at {}.", ended(&problem.message), next.0);

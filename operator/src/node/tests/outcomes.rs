@@ -109,6 +109,18 @@ fn a_loss_after_a_long_time_does_not_wait_as_long_as_a_node_that_keeps_failing()
 }
 
 #[test]
+fn a_runtime_in_use_is_asked_for_again_soon_after_its_pods_may_have_gone() {
+    let retry_after = |reason: &str| {
+        let removing = wanted().verified().respecified(&[]).attempt(9).in_phase(Phase::Changing);
+        let mut refused = failure(&removing, NodeState::Unchanged);
+        refused.failure.as_mut().unwrap().reason = reason.to_owned();
+        let status = case(removing).reported(&refused).plan().status.unwrap();
+        status.retry_after.unwrap().0.as_second() - 100
+    };
+    assert_eq!((retry_after("RuntimeInUse"), retry_after("ConfigNotToml")), (30, 600));
+}
+
+#[test]
 fn labels_go_before_a_removal_starts_even_if_they_seem_to_be_gone() {
     let removing = wanted().verified().respecified(&[]);
     let actions = case(removing).actions();
