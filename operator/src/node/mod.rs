@@ -57,6 +57,14 @@ pub(crate) enum Error {
         /// What the API server said.
         source: kube::Error,
     },
+    /// Why the Job has no pod is not known.
+    #[error("list the events of Job {job}: {source}")]
+    Events {
+        /// Its name.
+        job: String,
+        /// What the API server said.
+        source: kube::Error,
+    },
     /// An action failed.
     #[error("{what}: {source}")]
     Write {
