@@ -70,8 +70,8 @@ pub(crate) fn ready(status: &mut WasmNodeStatus, seen: &Observed<'_>, now: &Time
 }
 
 pub(crate) fn left_alone(status: &mut WasmNodeStatus, wasm_node: &WasmNode, now: &Time) -> Note {
-    let message = "No longer advertised. The custom installer image cannot remove what it installed: it is still \
-                   on the host";
+    let message = "Nothing is advertised. The custom installer image cannot remove what it installs: whatever it \
+                   installed is still on the host";
     status.phase = Some(Phase::Ready);
     status.retry_after = None;
     status.runtimes.clear();

@@ -16,7 +16,7 @@ pub(crate) enum Verdict {
     Unverified(String),
     /// It was verified, and now the kubelet no longer serves this handler.
     Lost(String),
-    /// An installer that cannot remove brought the runtimes: they stay, and nobody advertises them.
+    /// An installer that cannot remove is all there is: whatever it brought stays, and nobody advertises it.
     LeftAlone,
     /// It has not what its spec says.
     Failed(Problem),
@@ -73,6 +73,9 @@ pub(crate) fn settle(
     if report.is_none() {
         status.report = None;
         status.runtimes = claimed(seen.wasm_node);
+        if seen.wasm_node.spec.runtimes.is_empty() {
+            return Verdict::LeftAlone;
+        }
     }
     verified(seen)
 }

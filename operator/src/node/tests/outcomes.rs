@@ -229,6 +229,12 @@ fn a_custom_installer_that_nobody_can_verify_is_published_and_said_to_be_unverif
 }
 
 #[test]
+fn a_custom_installer_that_says_nothing_is_not_believed_to_have_removed_anything() {
+    let nothing = wasm_node("a", &[]).in_phase(Phase::Changing);
+    insta::assert_snapshot!(case(nothing).succeeded("done").text());
+}
+
+#[test]
 fn a_custom_installer_is_not_run_to_remove_what_it_only_can_install() {
     let installed = case(changing()).succeeded("done").written();
     let removing = case(installed.wasm_node.clone().respecified(&[])).on(installed.node);
