@@ -80,7 +80,7 @@ fn next(member: &Member<'_>, fleet: &Fleet<'_>, budgets: &BTreeMap<&str, Budget>
     // An installer that may be what is wrong is not kept for the sake of a rollout that stands still.
     let is_unfinished = member.progress != Progress::Settled;
     let new_installer = before.installer != policy.installer && (is_unfinished || !runtimes.iter().all(is_frozen));
-    if !same || new_installer {
+    if !same || new_installer || is_another_host(member, before) && !runtimes.iter().all(is_frozen) {
         return Next::Spec(spec(member, runtimes, policy.installer.clone(), 1));
     }
     match &member.progress {
@@ -94,7 +94,16 @@ fn next(member: &Member<'_>, fleet: &Fleet<'_>, budgets: &BTreeMap<&str, Budget>
 }
 
 fn spec(member: &Member<'_>, runtimes: Vec<Runtime>, installer: String, attempt: i32) -> WasmNodeSpec {
-    WasmNodeSpec { node_uid: member.node.uid().to_owned(), runtimes, installer, attempt }
+    let before = member.wasm_node.and_then(|wasm_node| wasm_node.spec.host.as_ref());
+    let host = member.node.host.as_ref().or(before).cloned();
+    WasmNodeSpec { node_uid: member.node.uid().to_owned(), runtimes, installer, host, attempt }
+}
+
+/// Whether the node was started again, installed anew, or has another container runtime since it got its spec: then
+/// its runtimes may be gone, and not every kubelet tells.
+fn is_another_host(member: &Member<'_>, before: &WasmNodeSpec) -> bool {
+    member.progress == Progress::Settled
+        && member.node.host.as_ref().is_some_and(|now| before.host.as_ref() != Some(now))
 }
 
 /// What a node should have after its next change: what is wanted, but what is frozen or held as it is. A rollout that

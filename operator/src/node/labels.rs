@@ -48,6 +48,12 @@ fn wanted(wasm_node: &WasmNode, status: &WasmNodeStatus, node: &Node) -> BTreeMa
     if damaged.is_some_and(|failure| failure.node_state == NodeState::NeedsAttention) {
         return BTreeMap::new();
     }
+    // Nobody has looked at this host yet.
+    if let (Some(verified), Some(now)) = (&status.host, &node.host)
+        && !verified.is_same_installation(now)
+    {
+        return BTreeMap::new();
+    }
     let spec = &wasm_node.spec.runtimes;
     let verified = spec.iter().filter(|wanted| {
         status.runtimes.iter().any(|found| {

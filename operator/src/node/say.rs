@@ -65,6 +65,7 @@ pub(crate) fn ready(status: &mut WasmNodeStatus, seen: &Observed<'_>, now: &Time
     };
     status.phase = Some(Phase::Ready);
     status.retry_after = None;
+    status.host.clone_from(&wasm_node.spec.host);
     say(status, wasm_node, said.clone(), now);
     Note { reason: said.reason, text: said.message, warning: false, end: true }
 }

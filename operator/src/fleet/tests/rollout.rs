@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString::{Int, String as Text};
 use kube::core::DeserializeGuard;
-use kwasm_api::wasm_node::{Phase, WasmNode};
+use kwasm_api::wasm_node::{HostIdentity, Phase, WasmNode};
 use kwasm_api::wasm_runtime::WasmRuntime;
 use rstest::rstest;
 
 use super::{World, world};
 use crate::observed::Node;
-use crate::testing::{NodeWords, RuntimeWords, node, runtime, wasm_node, wasm_runtime};
+use crate::testing::{
+    NodeWords, RuntimeWords, host, installed_anew, node, runtime, started_again, wasm_node, wasm_runtime,
+};
 
 fn fresh(names: &[&str]) -> Vec<Node> {
     names.iter().map(|name| node(name).opted_in()).collect()
@@ -202,6 +204,45 @@ fn installers(world: &World) -> Vec<String> {
         _ => None,
     });
     specs.map(|(node, spec)| format!("{node}: {}, attempt {}", spec.installer, spec.attempt)).collect()
+}
+
+#[rstest]
+#[case::started_again(started_again())]
+#[case::installed_anew(installed_anew())]
+#[case::with_another_container_runtime(HostIdentity { container_runtime_version: "containerd://2.0.0".into(), ..host() })]
+fn a_host_that_is_not_as_it_was_is_looked_at_again_in_its_turn(#[case] now: HostIdentity) {
+    let verified = |name| wasm_node(name, &[runtime("w")]).made_for(&host()).verified();
+    let world = world()
+        .nodes(["a", "b"].map(|name| node(name).opted_in().on_host(&now)))
+        .node(node("c").opted_in().on_host(&host()))
+        .wasm_node(verified("a"))
+        .wasm_node(verified("b"))
+        .wasm_node(verified("c"))
+        .runtime(wasm_runtime("w").max_unavailable(Int(1)));
+    assert_eq!(world.granted(), ["a"]);
+    assert_eq!(world.written().granted(), Vec::<String>::new());
+}
+
+#[test]
+fn a_host_that_was_looked_at_again_is_left_in_peace() {
+    let verified = wasm_node("a", &[runtime("w")]).made_for(&host()).verified();
+    let mut world = world()
+        .node(node("a").opted_in().on_host(&started_again()))
+        .wasm_node(verified)
+        .runtime(wasm_runtime("w"))
+        .written();
+    let again = world.snapshot.wasm_nodes.remove(0).0.clone().unwrap();
+    assert_eq!(again.spec.attempt, 1, "it is no failure");
+    assert_eq!(world.wasm_node(again.verified()).granted(), Vec::<String>::new());
+}
+
+#[test]
+fn a_paused_runtime_s_host_is_not_looked_at_again() {
+    let world = world()
+        .node(node("a").opted_in().on_host(&started_again()))
+        .wasm_node(wasm_node("a", &[runtime("w")]).made_for(&host()).verified())
+        .runtime(wasm_runtime("w").paused());
+    assert_eq!(world.granted(), Vec::<String>::new());
 }
 
 /// Plays the node controller, slow and unlucky as `dice` falls: what changes may end, what is verified may be lost.

@@ -1,12 +1,12 @@
 //! What follows from what is seen.
 
 use kwasm_api::report::NodeState;
-use kwasm_api::wasm_node::{Phase, WasmNode};
+use kwasm_api::wasm_node::{HostIdentity, Phase, WasmNode};
 use rstest::rstest;
 use serde_json::json;
 
 use super::{Action, Case, case};
-use crate::testing::{NodeWords, failure, node, report, runtime, wasm_node};
+use crate::testing::{NodeWords, failure, host, installed_anew, node, report, runtime, started_again, wasm_node};
 
 fn wanted() -> WasmNode {
     wasm_node("a", &[runtime("w")])
@@ -118,6 +118,30 @@ fn a_runtime_in_use_is_asked_for_again_soon_after_its_pods_may_have_gone() {
         status.retry_after.unwrap().0.as_second() - 100
     };
     assert_eq!((retry_after("RuntimeInUse"), retry_after("ConfigNotToml")), (30, 600));
+}
+
+#[rstest]
+#[case::started_again(started_again(), vec!["kwasm.sh/kwasm-provisioned", "runtime.kwasm.sh/w"])]
+#[case::installed_anew(installed_anew(), vec![])]
+fn a_host_keeps_its_labels_when_it_is_started_again_and_loses_them_when_it_is_another(
+    #[case] now: HostIdentity,
+    #[case] labels: Vec<&str>,
+) {
+    let ready = case(wanted().made_for(&host()).verified()).on(node("a").on_host(&host())).written();
+    let seen = ready.node.clone().on_host(&now);
+    assert_eq!(ready.on(seen).written().labels(), labels);
+}
+
+#[test]
+fn another_host_is_labelled_when_it_was_verified_and_not_before() {
+    let known = wanted().made_for(&host()).verified();
+    let looked_at = known.respecified(&[runtime("w")]).made_for(&installed_anew());
+    let started = case(looked_at).on(node("a").on_host(&installed_anew())).written();
+    let failed = case(started.wasm_node.clone()).on(started.node.clone()).failed("").written();
+    assert_eq!(failed.labels(), Vec::<&str>::new());
+    let reported = report(&started.wasm_node);
+    let verified = case(started.wasm_node).on(started.node).reported(&reported).written().written();
+    assert_eq!(verified.labels(), ["kwasm.sh/kwasm-provisioned", "runtime.kwasm.sh/w"]);
 }
 
 #[test]
