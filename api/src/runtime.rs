@@ -136,8 +136,12 @@ pub enum OptionValue {
 /// Lower-case hexadecimal SHA-256 of a value's JSON.
 pub(crate) fn digest<T: Serialize>(value: &T) -> String {
     // Serialising these types cannot fail: every map key is a string.
-    let json = serde_json::to_vec(value).unwrap_or_default();
-    Sha256::digest(json).iter().map(|byte| format!("{byte:02x}")).collect()
+    sha256(&serde_json::to_vec(value).unwrap_or_default())
+}
+
+/// Lower-case hexadecimal SHA-256.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(feature = "kubernetes")]
@@ -190,9 +194,15 @@ mod schema {
         }
 
         fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            // A structural schema has one type or none. Without one each keyword binds only the values it is about: no
+            // object has both at least one and at most no property, no fraction is a multiple of 1.
             json_schema!({
                 "description": "A boolean, an integer, a string or a list of strings.",
                 "x-kubernetes-preserve-unknown-fields": true,
+                "items": {"type": "string"},
+                "minProperties": 1,
+                "maxProperties": 0,
+                "multipleOf": 1,
             })
         }
     }

@@ -154,3 +154,16 @@ impl Reason {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kwasm_api::report::RUNTIME_IN_USE;
+
+    use super::*;
+
+    #[test]
+    fn the_operator_knows_a_runtime_in_use_by_its_reason() {
+        let stop = Stop::unchanged("look for containers", Reason::RuntimeInUse, "1 container");
+        assert_eq!(stop.failure().reason, RUNTIME_IN_USE);
+    }
+}

@@ -82,7 +82,8 @@ impl Target {
     /// If anything about it is not acceptable.
     pub fn from_json(json: &str) -> Result<Self, TargetError> {
         let order = Order::from_json(json).map_err(|error| TargetError::Unreadable(error.to_string()))?;
-        Self::from_order(&order)
+        let target = Self::from_order(&order)?;
+        Ok(Self { order: Order::digest_of(json), ..target })
     }
 
     /// Validates an Order.
@@ -201,6 +202,14 @@ mod tests {
     )]
     fn an_order_that_cannot_be_carried_out_is_refused(#[case] json: &str, #[case] message: &str) {
         assert_eq!(Target::from_json(json).unwrap_err().to_string(), message);
+    }
+
+    #[test]
+    fn a_newer_operator_finds_its_own_order_in_the_report() {
+        let json = r#"{"version": 1, "node": "n", "runtimes": [], "later": true}"#;
+        assert_eq!(Target::from_json(json).unwrap().order, Order::digest_of(json));
+        let own = Order::new("n", Vec::new());
+        assert_eq!(Target::from_json(&own.to_json()).unwrap().order, own.digest());
     }
 
     #[test]
