@@ -141,7 +141,7 @@ impl Reason {
             Self::HandlerMissing => "register the handler on the node, or choose another source",
             Self::BundleNotUsable => "use an installer image that carries the runtime",
             Self::ArtifactNotFetched => {
-                "make the server reachable from the node's pods (proxies: HTTPS_PROXY and NO_PROXY of the operator's release; digests: correct the WasmRuntime)"
+                "make the server reachable from pods of this node, or correct the address in the WasmRuntime"
             }
             Self::ArtifactRefused => "correct the WasmRuntime, or what the server has under that name",
             Self::BinaryMissing => "install the binary on the node, or correct the path",

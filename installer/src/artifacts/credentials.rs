@@ -25,11 +25,11 @@ const FILE_MAX: u64 = 1 << 20;
 
 /// User and password by registry, or by registry and the beginning of a repository's name.
 #[derive(Clone, Default)]
-pub struct Credentials(BTreeMap<String, Login>);
+pub struct Credentials(BTreeMap<String, Secret>);
 
 /// How to log in.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Login {
+pub struct Secret {
     /// Base64 of `user:password`, as HTTP's basic authentication wants it.
     pub basic: String,
 }
@@ -75,12 +75,12 @@ impl Credentials {
         let texts = files.iter().filter_map(|file| fs::read_to_string(file).ok());
         let configs = texts.filter_map(|text| serde_json::from_str::<DockerConfig>(&text).ok());
         let logins = configs.flat_map(|config| config.auths);
-        Self(logins.filter_map(|(place, login)| Some((place_of(&place), Login::of(&login)?))).collect())
+        Self(logins.filter_map(|(place, login)| Some((place_of(&place), Secret::of(&login)?))).collect())
     }
 
     /// The login for an image: that of the longest place that its name begins with, as the kubelet chooses.
     #[must_use]
-    pub fn for_image(&self, image: &Reference) -> Option<&Login> {
+    pub fn for_image(&self, image: &Reference) -> Option<&Secret> {
         let name = format!("{}/{}/", image.registry, image.repository);
         let fits = |place: &str| name.strip_prefix(place).is_some_and(|rest| rest.starts_with('/'));
         let places = self.0.iter().filter(|(place, _)| fits(place));
@@ -97,7 +97,7 @@ fn place_of(key: &str) -> String {
     if key == "index.docker.io" { "docker.io".to_owned() } else { key.to_owned() }
 }
 
-impl Login {
+impl Secret {
     fn of(login: &DockerLogin) -> Option<Self> {
         if !login.auth.is_empty() {
             return STANDARD.decode(login.auth.trim()).ok().map(|bytes| Self { basic: STANDARD.encode(bytes) });

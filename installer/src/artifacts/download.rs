@@ -10,9 +10,10 @@ use ureq::http::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderName, IF_RAN
 use ureq::http::{StatusCode, Uri};
 
 use super::archive::{Begins, is_usable};
-use super::client::{Answer, Client, TransferError};
+use super::client::{Answer, Client};
 use super::hex;
 use super::remote::shown;
+use super::transfer::TransferError;
 use crate::host::Files;
 use crate::host::files::{Attributes, FileError};
 

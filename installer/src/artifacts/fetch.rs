@@ -59,7 +59,14 @@ impl FetchError {
             Self::Download(DownloadError::File(_))
             | Self::Image(ImageError::Download(DownloadError::File(_)))
             | Self::File(_) => Reason::FileNotChanged,
-            Self::Download(_) | Self::Image(ImageError::Download(_)) => Reason::ArtifactNotFetched,
+            Self::Download(DownloadError::Transfer(error))
+            | Self::Image(ImageError::Download(DownloadError::Transfer(error))) => {
+                if error.is_about_content() {
+                    Reason::ArtifactRefused
+                } else {
+                    Reason::ArtifactNotFetched
+                }
+            }
             Self::Image(_) | Self::Archive(_) | Self::Program(_) | Self::Answer(_) => Reason::ArtifactRefused,
         }
     }

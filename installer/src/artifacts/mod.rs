@@ -1,7 +1,7 @@
 //! The binaries of a runtime: where they come from, and where they go on the node.
 //!
 //! - [`bundle`]: from the installer's image.
-//! - [`remote`]: what is fetched, from a web server ([`download`]) or from an image ([`registry`]).
+//! - [`remote`]: what is fetched, from a web server ([`download`]) or from an image ([`registry`], [`login`]).
 //! - [`network`]: what must be known of the network before the node is entered.
 //! - [`archive`], [`layer`]: what was fetched, unpacked with suspicion.
 //! - [`program`]: whether this machine can run it.
@@ -12,9 +12,11 @@ pub mod bundle;
 pub mod client;
 pub mod compression;
 pub mod credentials;
+pub mod dns;
 pub mod download;
 pub mod fetch;
 pub mod layer;
+pub mod login;
 pub mod names;
 pub mod network;
 pub mod program;
@@ -23,6 +25,7 @@ pub mod reference;
 pub mod registry;
 pub mod remote;
 pub mod tarball;
+pub mod transfer;
 
 use std::fs::File;
 use std::io;

@@ -4,7 +4,7 @@
 
 use std::cell::RefCell;
 use std::fs::File;
-use std::io::{Read as _, Seek as _};
+use std::io::Seek as _;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -12,19 +12,18 @@ use sha2::{Digest as _, Sha256};
 use ureq::http::header::{ACCEPT, AUTHORIZATION, HeaderName, WWW_AUTHENTICATE};
 use ureq::http::{StatusCode, Uri};
 
-use super::client::{Answer, TransferError};
-use super::credentials::{Credentials, Login};
+use super::client::Answer;
+use super::credentials::{Credentials, Secret};
 use super::download::{DownloadError, Request, Surroundings, download};
 use super::hex;
 use super::layer::{Sight, look};
+use super::login::{Login, patiently, read};
 use super::proxy::is_loopback;
 use super::reference::Reference;
 use super::remote::{architecture, platform, shown};
 use super::tarball::{Bounds, TarballError};
+use super::transfer::TransferError;
 use crate::host::Files;
-
-/// What a registry must be able to keep: OCI distribution specification 1.1, "Pushing Manifests".
-const MANIFEST_MAX: u64 = 4 << 20;
 
 /// Entries of a layer: a whole distribution has some hundred thousand.
 const ENTRIES_MAX: u64 = 1_000_000;
@@ -109,19 +108,11 @@ struct Platform {
     architecture: String,
 }
 
-#[derive(Deserialize)]
-struct Token {
-    #[serde(default)]
-    token: String,
-    #[serde(default)]
-    access_token: String,
-}
-
 /// A repository of a registry.
 pub struct Repository<'a> {
     surroundings: Surroundings<'a>,
     image: &'a Reference,
-    login: Option<&'a Login>,
+    secret: Option<&'a Secret>,
     scheme: &'static str,
     authorization: RefCell<Option<String>>,
 }
@@ -134,8 +125,8 @@ impl<'a> Repository<'a> {
         let name = host.rsplit_once(':').map_or(host, |(name, _port)| name);
         // As other container tools do it: a registry on this machine needs no certificate.
         let scheme = if is_loopback(host) || is_loopback(name) { "http" } else { "https" };
-        let login = credentials.for_image(image);
-        Self { surroundings, image, login, scheme, authorization: RefCell::default() }
+        let secret = credentials.for_image(image);
+        Self { surroundings, image, secret, scheme, authorization: RefCell::default() }
     }
 
     /// Writes the image's file `path` to `to`; layers are put at `layer` meanwhile.
@@ -226,7 +217,22 @@ impl<'a> Repository<'a> {
         }
     }
 
+    /// Downloads a layer; a login that has ended since is renewed once.
     fn blob(&self, digest: &str, size: u64, files: &Files, to: &Path) -> Result<(), ImageError> {
+        let tried = self.try_blob(digest, size, files, to);
+        let ended = matches!(
+            &tried,
+            Err(ImageError::Download(DownloadError::Transfer(TransferError::Status { status, .. })))
+                if *status == StatusCode::UNAUTHORIZED
+        );
+        if !ended || self.authorization.take().is_none() {
+            return tried;
+        }
+        self.manifest(self.image.digest.as_str())?;
+        self.try_blob(digest, size, files, to)
+    }
+
+    fn try_blob(&self, digest: &str, size: u64, files: &Files, to: &Path) -> Result<(), ImageError> {
         let url = self.url(&format!("blobs/sha256:{digest}"))?;
         let limit = self.surroundings.client.limits().served;
         if size > limit {
@@ -250,123 +256,18 @@ impl<'a> Repository<'a> {
 
     /// Asks, and logs in where the registry wants it.
     fn ask(&self, url: &Uri, headers: &[(HeaderName, String)]) -> Result<Answer, TransferError> {
-        let answer = self.patiently(url, &self.headers(headers))?;
+        let answer = patiently(self.surroundings, url, &self.headers(headers))?;
         if answer.status != StatusCode::UNAUTHORIZED || self.authorization.borrow().is_some() {
             return Ok(answer);
         }
         let challenge = answer.header(&WWW_AUTHENTICATE).unwrap_or_default().to_owned();
-        *self.authorization.borrow_mut() = Some(self.log_in(url, &challenge)?);
-        self.patiently(url, &self.headers(headers))
+        let login = Login { surroundings: self.surroundings, image: self.image, secret: self.secret };
+        *self.authorization.borrow_mut() = Some(login.answer(url, &challenge)?);
+        patiently(self.surroundings, url, &self.headers(headers))
     }
-
-    /// Asks again where it may pass.
-    fn patiently(&self, url: &Uri, headers: &[(HeaderName, String)]) -> Result<Answer, TransferError> {
-        let Surroundings { client, pause, progress } = self.surroundings;
-        let mut wait = client.limits().pause;
-        for _ in 1..client.limits().tries {
-            let error = match client.get(url, headers) {
-                Ok(answer) if answer.status.is_server_error() => answer.refused(url),
-                Ok(answer) => return Ok(answer),
-                Err(error) if error.is_passing() => error,
-                Err(error) => return Err(error),
-            };
-            progress(&format!("{error}: trying again in {} s", wait.as_secs()));
-            pause(wait);
-            wait = wait.saturating_mul(2);
-        }
-        client.get(url, headers)
-    }
-
-    /// What a challenge of the registry wants to hear.
-    fn log_in(&self, url: &Uri, challenge: &str) -> Result<String, TransferError> {
-        let refused = |words: &str| TransferError::Login { url: shown(url), words: words.to_owned() };
-        let (scheme, parameters) = challenge.split_once(' ').unwrap_or((challenge, ""));
-        if scheme.eq_ignore_ascii_case("basic") {
-            let login = self.login.ok_or_else(|| refused("it wants a login, and no pull secret has one for it"))?;
-            return Ok(format!("Basic {}", login.basic));
-        }
-        if !scheme.eq_ignore_ascii_case("bearer") {
-            return Err(refused("it wants a login of a kind that is not known here"));
-        }
-        let realm = parameter(parameters, "realm").unwrap_or_default();
-        let service = parameter(parameters, "service").unwrap_or_default();
-        let scope = format!("repository:{}:pull", self.image.repository);
-        let separator = if realm.contains('?') { '&' } else { '?' };
-        let at: Uri = format!("{realm}{separator}service={}&scope={}", encoded(&service), encoded(&scope))
-            .parse()
-            .map_err(|_| refused("it names no place to log in at"))?;
-        let plain = at.scheme_str() == Some("http") && at.host().is_some_and(is_loopback);
-        if at.scheme_str() != Some("https") && !plain {
-            return Err(refused("it wants a login at a place without TLS"));
-        }
-        let login = self.login.map(|login| (AUTHORIZATION, format!("Basic {}", login.basic)));
-        let mut answer = self.patiently(&at, login.as_slice())?;
-        if answer.status != StatusCode::OK {
-            let hint = if self.login.is_some() { "refuses the pull secret" } else { "has no pull secret of ours" };
-            return Err(refused(&format!("{} {hint}: HTTP {}", shown(&at), answer.status)));
-        }
-        let token: Token = serde_json::from_slice(&read(&mut answer, &at)?)
-            .map_err(|_| refused("its place to log in at answers with no token"))?;
-        let token = if token.token.is_empty() { token.access_token } else { token.token };
-        Ok(format!("Bearer {token}"))
-    }
-}
-
-/// A body that must be small.
-fn read(answer: &mut Answer, url: &Uri) -> Result<Vec<u8>, TransferError> {
-    let mut body = Vec::new();
-    let words = |error: std::io::Error| TransferError::Connection { url: shown(url), words: error.to_string() };
-    (&mut answer.body).take(MANIFEST_MAX + 1).read_to_end(&mut body).map_err(words)?;
-    if body.len() as u64 > MANIFEST_MAX {
-        return Err(TransferError::TooLarge { url: shown(url), limit: MANIFEST_MAX });
-    }
-    Ok(body)
 }
 
 fn plain_digest(digest: &str) -> Option<&str> {
     let digits = digest.strip_prefix("sha256:")?;
     (digits.len() == 64 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))).then_some(digits)
-}
-
-/// A parameter of a challenge: `name="value"`, with commas between (RFC 9110, 11.2).
-fn parameter(parameters: &str, name: &str) -> Option<String> {
-    let mut rest = parameters;
-    while let Some((key, after)) = rest.split_once('=') {
-        let key = key.trim_matches([' ', ',']);
-        let (value, next) = match after.strip_prefix('"') {
-            Some(quoted) => quoted.split_once('"')?,
-            None => after.split_once(',').unwrap_or((after, "")),
-        };
-        if key.eq_ignore_ascii_case(name) {
-            return Some(value.to_owned());
-        }
-        rest = next;
-    }
-    None
-}
-
-/// A value as it may stand in a URL's query.
-fn encoded(value: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'/' | b':');
-    let one = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
-    value.bytes().map(one).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_challenge_is_read_with_commas_inside_its_quotes() {
-        let challenge = r#"realm="https://auth.example/token",service=x, scope="repository:a:pull,push""#;
-        assert_eq!(parameter(challenge, "realm").as_deref(), Some("https://auth.example/token"));
-        assert_eq!(parameter(challenge, "Service").as_deref(), Some("x"));
-        assert_eq!(parameter(challenge, "scope").as_deref(), Some("repository:a:pull,push"));
-        assert_eq!(parameter(challenge, "other"), None);
-    }
-
-    #[test]
-    fn what_a_registry_says_cannot_end_a_query() {
-        assert_eq!(encoded("a&b=c d"), "a%26b%3Dc%20d");
-    }
 }

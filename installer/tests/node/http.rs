@@ -229,7 +229,7 @@ fn content_that_changes_between_two_tries_is_refused() {
     });
     assert_eq!(
         refusal(&plain(), &server, served(&server.url("x"), &content)),
-        "ArtifactNotFetched: fetch the runtime spin from http://host/x: http://host/x: it changed while it was downloaded"
+        "ArtifactRefused: fetch the runtime spin from http://host/x: http://host/x: it changed while it was downloaded"
     );
 }
 
@@ -280,8 +280,8 @@ fn a_server_that_does_not_serve_it_leaves_the_node_as_it_was(#[case] answer: Ans
     node.limits.tries = 2;
     let server = Server::playing(move |_| answer.clone());
     let refusal = refusal(&node, &server, served(&server.url("x"), b"something"));
-    let step = "ArtifactNotFetched: fetch the runtime spin from http://host/x: ";
-    assert_eq!(refusal, format!("{step}{message}"));
+    let reason = if message.contains("larger") { "ArtifactRefused" } else { "ArtifactNotFetched" };
+    assert_eq!(refusal, format!("{reason}: fetch the runtime spin from http://host/x: {message}"));
 }
 
 #[test]
@@ -372,7 +372,7 @@ fn other_content_than_ordered_is_shown_before_anything_of_it_is_unpacked() {
     assert_eq!(
         message,
         format!(
-            "ArtifactNotFetched: fetch the runtime spin from http://host/x: http://host/x: expected SHA-256 {expected}, found {found}: \
+            "ArtifactRefused: fetch the runtime spin from http://host/x: http://host/x: expected SHA-256 {expected}, found {found}: \
              35 bytes, not an ELF binary nor an archive: it begins with `<!DOCTYPE html>\\n<title>404</title>\\n`"
         )
     );

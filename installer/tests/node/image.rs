@@ -206,7 +206,7 @@ fn a_registry_that_serves_another_manifest_is_caught() {
     assert_eq!(
         refusal(&plain(), &registry, &server),
         format!(
-            "ArtifactNotFetched: http://host/v2/team/spin/manifests/sha256:{0}: expected SHA-256 {0}, found {1}: 2 bytes",
+            "ArtifactRefused: http://host/v2/team/spin/manifests/sha256:{0}: expected SHA-256 {0}, found {1}: 2 bytes",
             registry.image,
             sha256(b"{}")
         )
@@ -223,7 +223,7 @@ fn a_registry_that_serves_another_layer_is_caught_before_it_is_read() {
     let server = registry.serve();
     let message = refusal(&plain(), &registry, &server);
     let expected = format!(
-        "ArtifactNotFetched: http://host/v2/team/spin/blobs/sha256:{digest}: expected SHA-256 {digest}, found {}: {} bytes, not an ELF",
+        "ArtifactRefused: http://host/v2/team/spin/blobs/sha256:{digest}: expected SHA-256 {digest}, found {}: {} bytes, not an ELF",
         sha256(&two),
         one.len()
     );
@@ -240,7 +240,7 @@ fn a_layer_that_is_longer_than_the_manifest_says_is_cut_off() {
     assert_eq!(
         refusal(&plain(), &registry, &server),
         format!(
-            "ArtifactNotFetched: http://host/v2/team/spin/blobs/sha256:{digest}: it is larger than {} bytes",
+            "ArtifactRefused: http://host/v2/team/spin/blobs/sha256:{digest}: it is larger than {} bytes",
             one.len()
         )
     );
@@ -298,6 +298,27 @@ fn a_registry_that_gives_anybody_a_token_is_asked_for_one() {
     let server = guarded(&registry, None);
     plain().must_apply(&[registry.runtime(&server)]);
     assert_eq!(server.asked().iter().filter(|asked| asked.path.starts_with("/token")).count(), 1);
+}
+
+#[test]
+fn a_token_that_ends_on_the_way_is_renewed() {
+    let registry = Registry::with(vec![layer("one")]);
+    let (inner, mut tokens) = (registry.clone(), 0);
+    let server = Server::playing(move |asked| {
+        if asked.path.starts_with("/token?") {
+            tokens += 1;
+            return Answer::ok(format!(r#"{{"token": "{tokens}"}}"#));
+        }
+        let host = asked.header("host").unwrap_or_default();
+        let challenge = format!(r#"Bearer realm="http://{host}/token",service="registry""#);
+        let enough = if asked.path.contains("/blobs/") { "Bearer 2" } else { "Bearer 1" };
+        match asked.header("authorization") {
+            Some(token) if token >= enough => inner.answer(asked),
+            _ => Answer::status(401, "").with("WWW-Authenticate", challenge),
+        }
+    });
+    plain().must_apply(&[registry.runtime(&server)]);
+    assert_eq!(server.asked().iter().filter(|asked| asked.path.starts_with("/token")).count(), 2);
 }
 
 #[test]
