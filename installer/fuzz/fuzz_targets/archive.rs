@@ -1,4 +1,5 @@
 #![no_main]
+#[allow(dead_code, reason = "each target makes one claim")]
 #[path = "../claims.rs"]
 mod claims;
 

@@ -215,9 +215,14 @@ pub(super) mod tests {
 
     #[test]
     fn an_answer_that_is_too_long_is_asked_for_over_tcp() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        // A port that is free for both.
+        let both = || {
+            let listener = TcpListener::bind("127.0.0.1:0").ok()?;
+            let socket = UdpSocket::bind(listener.local_addr().ok()?).ok()?;
+            Some((listener, socket))
+        };
+        let (listener, socket) = std::iter::repeat_with(both).find_map(|both| both).unwrap();
         let address = listener.local_addr().unwrap();
-        let socket = UdpSocket::bind(address).unwrap();
         let server = thread::spawn(move || {
             let mut buffer = [0; 512];
             let (length, from) = socket.recv_from(&mut buffer).unwrap();
