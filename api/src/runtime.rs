@@ -86,6 +86,7 @@ pub struct Preinstalled {}
 #[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
 pub struct Http {
     /// One artifact for each platform.
+    #[cfg_attr(feature = "kubernetes", schemars(length(min = 1, max = 16)))]
     pub artifacts: Vec<HttpArtifact>,
 }
 
@@ -94,10 +95,17 @@ pub struct Http {
 #[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
 pub struct HttpArtifact {
     /// `os/architecture` as in OCI images, such as `linux/amd64`.
+    #[cfg_attr(
+        feature = "kubernetes",
+        schemars(length(max = 64), regex(pattern = r"^[a-z0-9]+/[a-z0-9_.]+(/[a-z0-9_.]+)?$"))
+    )]
     pub platform: String,
-    /// `http` or `https`; a binary, or an archive with the binary at its top.
+    /// `http` or `https`, without credentials. It serves an ELF binary or a tar archive, which may be compressed with
+    /// gzip or zstd and holds exactly one `containerd-shim-…` (kind `OCI`: one executable), at any depth.
+    #[cfg_attr(feature = "kubernetes", schemars(length(max = 2048), regex(pattern = r"^https?://[^/@?#]+(/.*)?$")))]
     pub url: String,
-    /// Of what the URL serves, in hexadecimal digits.
+    /// SHA-256 of what the URL serves, in 64 hexadecimal digits.
+    #[cfg_attr(feature = "kubernetes", schemars(regex(pattern = r"^[0-9a-fA-F]{64}$")))]
     pub sha256: String,
 }
 
@@ -106,8 +114,10 @@ pub struct HttpArtifact {
 #[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
 pub struct Image {
     /// With a digest, such as `registry.example/shim@sha256:…`.
+    #[cfg_attr(feature = "kubernetes", schemars(length(max = 512), regex(pattern = r"^[^@ ]+@sha256:[0-9a-f]{64}$")))]
     pub reference: String,
-    /// Absolute path inside the image.
+    /// Absolute path of a regular file inside the image.
+    #[cfg_attr(feature = "kubernetes", schemars(length(max = 1024), regex(pattern = r"^/.+$")))]
     pub path: String,
 }
 
