@@ -97,7 +97,7 @@ impl std::fmt::Display for Begins {
 
 fn listed(names: &[String]) -> String {
     const SHOWN: usize = 5;
-    let shown: Vec<String> = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
+    let shown: Vec<String> = names.iter().take(SHOWN).map(|name| format!("`{}`", escaped(name.as_bytes()))).collect();
     match names.len() {
         0 => "none".to_owned(),
         1..=SHOWN => shown.join(", "),

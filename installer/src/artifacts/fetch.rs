@@ -1,6 +1,7 @@
 //! The stage that fetches: after everything was decided, before anything is changed. What it leaves is one folder,
 //! which goes whether the run succeeds or not.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -105,7 +106,7 @@ pub fn fetch(
     settings: &Settings,
     target: &Target,
     install_dir: &Path,
-    artifacts: &mut std::collections::BTreeMap<String, Artifact>,
+    artifacts: &mut BTreeMap<String, Artifact>,
     progress: Progress<'_>,
 ) -> Result<(), Stop> {
     let staging = staging(&host.files, install_dir);
@@ -124,9 +125,8 @@ pub fn fetch(
             kind: wanted.runtime.kind,
             folder: staging.join(&artifact.name),
         };
-        let fetched = make_folders(&host.files, &[&staging, &job.folder])
-            .map_err(FetchError::from)
-            .and_then(|()| job.run(artifact));
+        let folders = host.files.make_dir(&staging).and_then(|()| host.files.make_dir(&job.folder));
+        let fetched = folders.map_err(FetchError::from).and_then(|()| job.run(artifact));
         fetched.map_err(|error| Stop::unchanged(step, error.reason(), error))?;
     }
     Ok(())
@@ -138,10 +138,6 @@ pub fn fetch(
 /// If it cannot be removed.
 pub fn clean_up(files: &Files, install_dir: &Path) -> Result<(), FileError> {
     leftovers(files, install_dir).iter().try_for_each(|folder| files.remove_tree(folder))
-}
-
-fn make_folders(files: &Files, folders: &[&PathBuf]) -> Result<(), FileError> {
-    folders.iter().try_for_each(|folder| files.make_dir(folder))
 }
 
 /// One artifact.

@@ -21,7 +21,7 @@ use super::login::{Login, patiently, read};
 use super::proxy::is_loopback;
 use super::reference::Reference;
 use super::remote::{architecture, platform, shown};
-use super::tarball::{Bounds, TarballError};
+use super::tarball::{Bounds, TarballError, escaped};
 use super::transfer::TransferError;
 use crate::host::Files;
 
@@ -30,6 +30,9 @@ const ENTRIES_MAX: u64 = 1_000_000;
 
 /// Layers that are looked through: overlayfs takes no more than 500 (Linux' `OVL_MAX_STACK`).
 const LAYERS_MAX: usize = 500;
+
+/// Platforms that a message names.
+const NAMED_MAX: usize = 10;
 
 /// A list of manifests, one for each platform, and a manifest: of OCI and of Docker.
 const MEDIA_TYPES: [&str; 4] = [
@@ -183,8 +186,8 @@ impl<'a> Repository<'a> {
             let there = document.manifests.iter().filter_map(|descriptor| descriptor.platform.as_ref());
             // Attestations hang there too, under a platform that no machine has.
             let there = there.filter(|platform| platform.os != "unknown");
-            let names: Vec<String> =
-                there.map(|platform| format!("{}/{}", platform.os, platform.architecture)).collect();
+            let name = |platform: &Platform| escaped(format!("{}/{}", platform.os, platform.architecture).as_bytes());
+            let names: Vec<String> = there.take(NAMED_MAX).map(name).collect();
             return Err(ImageError::Platform { this: platform(), available: names.join(", ") });
         };
         let digest = plain_digest(&descriptor.digest).ok_or_else(|| self.no_digest(&descriptor.digest))?;

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -25,6 +26,9 @@ const RESTART: Duration = Duration::from_secs(200);
 
 /// More than any command here prints: a whole configuration of containerd is some 10 KiB.
 const PRINTED_MAX: u64 = 16 << 20;
+
+/// What a program that is tried out may complain with.
+const TRIED_MAX: u64 = 1024;
 
 /// The user and group that own nothing, on every distribution.
 const NOBODY: u32 = 65534;
@@ -84,10 +88,11 @@ impl System for Node {
     fn try_out(&self, program: &Path, argument: &str, limit: Duration) -> Result<(), SystemError> {
         let mut command = Command::new(program);
         command.arg(argument).env_clear();
-        if rustix::process::geteuid().is_root() {
+        // Where only root gets, only root can run it.
+        if rustix::process::geteuid().is_root() && everybody_gets_to(program) {
             command.uid(NOBODY).gid(NOBODY);
         }
-        finish(command, limit).map(drop)
+        finish(command, limit, TRIED_MAX).map(drop)
     }
 
     fn processes_below(&self, folder: &Path) -> Vec<Process> {
@@ -112,11 +117,16 @@ fn process(pid: u32) -> (PathBuf, Vec<String>) {
 fn run(program: &str, arguments: &[&str], limit: Duration) -> Result<String, SystemError> {
     let mut command = Command::new(program);
     command.args(arguments).env("PATH", PATH).env("LC_ALL", "C");
-    finish(command, limit)
+    finish(command, limit, PRINTED_MAX)
+}
+
+fn everybody_gets_to(program: &Path) -> bool {
+    let mut folders = program.ancestors().skip(1);
+    folders.all(|folder| fs::metadata(folder).is_ok_and(|folder| folder.mode() & 0o001 != 0))
 }
 
 /// Runs a command to its end and returns what it printed. One that takes too long ends with all that it started.
-fn finish(mut command: Command, limit: Duration) -> Result<String, SystemError> {
+fn finish(mut command: Command, limit: Duration, printed_max: u64) -> Result<String, SystemError> {
     let words_of = [command.get_program()].into_iter().chain(command.get_args());
     let line = words_of.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
     let not_started = |error: std::io::Error| SystemError::Start { command: line.clone(), reason: error.to_string() };
@@ -129,8 +139,8 @@ fn finish(mut command: Command, limit: Duration) -> Result<String, SystemError> 
         .stderr(Stdio::piped())
         .spawn()
         .map_err(not_started)?;
-    let output = child.stdout.take().map(collect);
-    let errors = child.stderr.take().map(collect);
+    let output = child.stdout.take().map(|from| collect(from, printed_max));
+    let errors = child.stderr.take().map(|from| collect(from, printed_max));
     let deadline = Instant::now() + limit;
     let status = loop {
         match child.try_wait().map_err(not_started)? {
@@ -157,10 +167,10 @@ fn end_group(child: &Child) {
 }
 
 /// Keeps a beginning of what is printed, and lets the rest pass.
-fn collect(mut from: impl Read + Send + 'static) -> thread::JoinHandle<String> {
+fn collect(mut from: impl Read + Send + 'static, printed_max: u64) -> thread::JoinHandle<String> {
     thread::spawn(move || {
         let mut bytes = Vec::new();
-        (&mut from).take(PRINTED_MAX).read_to_end(&mut bytes).ok();
+        (&mut from).take(printed_max).read_to_end(&mut bytes).ok();
         std::io::copy(&mut from, &mut std::io::sink()).ok();
         String::from_utf8_lossy(&bytes).into_owned()
     })
@@ -170,7 +180,8 @@ fn collect(mut from: impl Read + Send + 'static) -> thread::JoinHandle<String> {
 fn words(errors: &str, status: &str) -> String {
     let lines: Vec<&str> =
         errors.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("time=")).collect();
-    if lines.is_empty() { status.to_owned() } else { lines.join(" ") }
+    let text = if lines.is_empty() { status.to_owned() } else { lines.join(" ") };
+    text.chars().filter(|c| !c.is_control() || *c == '\t').collect()
 }
 
 #[cfg(test)]
