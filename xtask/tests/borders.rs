@@ -46,5 +46,8 @@ fn the_api_has_no_client_and_no_tokio() {
 
 #[test]
 fn the_installer_has_the_operators_tls_and_no_other() {
-    assert_eq!(among(&["ring", "aws_lc_rs", "openssl", "native_tls"], "kwasm-installer").unwrap(), ["ring"]);
+    let mut providers = among(&["ring", "aws_lc_rs", "openssl", "native_tls"], "kwasm-installer").unwrap();
+    // A crate is listed once for everything that needs it.
+    providers.dedup();
+    assert_eq!(providers, ["ring"]);
 }
