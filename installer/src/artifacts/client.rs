@@ -44,7 +44,8 @@ pub struct Limits {
     pub connect: Duration,
     /// Without a byte.
     pub idle: Duration,
-    /// For everything that one run fetches: less than the Job's 600 s, so that there is a Report.
+    /// For everything that one run fetches. A Job has 600 s, and a restart of the daemon may need 200 of them and 90
+    /// for CRI: it should not be killed in the middle of one.
     pub total: Duration,
     /// How often one download is tried without getting on.
     pub tries: u32,
@@ -62,7 +63,7 @@ impl Default for Limits {
             entries: 10_000,
             connect: Duration::from_secs(10),
             idle: Duration::from_secs(30),
-            total: Duration::from_secs(480),
+            total: Duration::from_secs(300),
             tries: 5,
             pause: Duration::from_secs(1),
             tell_every: Duration::from_secs(2),
