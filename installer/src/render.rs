@@ -10,16 +10,19 @@ use crate::plan::Plan;
 /// The plan as text.
 #[must_use]
 pub fn plan(observed: &Observed, plan: &Plan) -> String {
-    let daemon = &observed.daemon;
-    let mut text = format!("containerd {} ({}), {}\n", daemon.version, daemon.unit, daemon.config_path.display());
+    let platform = &observed.platform;
+    let (version, unit) = (&platform.daemon.version, &platform.daemon.unit);
+    let path = platform.layout.path.display();
+    let mut text = format!("{} {version} ({unit}), {path}\n", platform.kind.daemon());
     if plan.is_empty(observed) {
         text.push_str("nothing to do\n");
         return text;
     }
     let changes = plan.change.iter().map(ToString::to_string);
-    let restart = plan.restart.iter().map(|unit| format!("restart {unit} and verify by CRI"));
+    let take_up = plan.take_up.iter().map(|take_up| format!("{take_up} and verify by CRI"));
+    let named = plan.named.iter().map(|shim| format!("verify that {} answers", shim.display()));
     let cleanup = plan.cleanup.iter().map(ToString::to_string);
-    for (number, step) in changes.chain(restart).chain(cleanup).enumerate() {
+    for (number, step) in changes.chain(take_up).chain(named).chain(cleanup).enumerate() {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{:>3}. {step}", number + 1);
     }
@@ -28,7 +31,7 @@ pub fn plan(observed: &Observed, plan: &Plan) -> String {
 }
 
 fn diff(observed: &Observed, plan: &Plan) -> String {
-    let path = observed.daemon.config_path.display().to_string();
+    let path = observed.platform.layout.path.display().to_string();
     let name = |text: &Option<String>| if text.is_some() { path.clone() } else { "/dev/null".to_owned() };
     let old = observed.config.as_deref().unwrap_or_default();
     let new = plan.config.as_deref().unwrap_or_default();

@@ -2,9 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod facts;
 mod failures;
 mod fake;
 mod faults;
+mod loading;
 mod oracle;
-
+mod platforms;
+mod played;
+mod rendering;
 mod trees;
