@@ -10,8 +10,8 @@ use crate::host::mounts::Mounts;
 use crate::host::system::{Running, Unit};
 use crate::observe::Host;
 
-/// The services that may run a daemon that serves CRI.
-const UNITS: [&str; 11] = [
+/// The services that may run a daemon that serves CRI, or need one.
+const UNITS: [&str; 12] = [
     "containerd.service",
     "crio.service",
     "k0scontroller.service",
@@ -19,6 +19,7 @@ const UNITS: [&str; 11] = [
     "k3s-*.service",
     "k3s-agent.service",
     "k3s.service",
+    "kubelet.service",
     "rke2-agent.service",
     "rke2-server.service",
     "snap.microk8s.daemon-containerd.service",
@@ -98,11 +99,12 @@ impl Evidence {
         self.running.iter().find(|process| process.pid == 1)
     }
 
-    /// Whether a kubelet runs, on its own or in another program.
+    /// Whether a kubelet runs, on its own or in another program, or would at the next start of the node.
     #[must_use]
     pub fn has_kubelet(&self) -> bool {
         let names = ["kubelet", "kubelite", "k3s", "rke2", "k0s"];
-        self.running.iter().any(|process| names.contains(&process.name()))
+        let enabled = self.units.iter().any(|unit| unit.name == "kubelet.service" && unit.enabled);
+        enabled || self.running.iter().any(|process| names.contains(&process.name()))
     }
 
     /// The processes that started a process, the nearest first, as far as they are of interest.

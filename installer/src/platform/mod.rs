@@ -14,6 +14,7 @@ mod rancher;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub use claim::{Claim, Kind, claim};
 pub use evidence::{Evidence, Os};
@@ -139,8 +140,7 @@ fn usual_dirs() -> Vec<PathBuf> {
 /// # Errors
 /// If it is none that is known, or what was seen contradicts itself.
 pub fn detect(host: &Host, recorded: Option<&Path>) -> Result<Platform, Stop> {
-    let evidence = Evidence::gather(host)?;
-    let claim = claim(&evidence)?;
+    let (evidence, claim) = look(host)?;
     let version = version(host, &claim)?;
     let seen = Seen { host, evidence: &evidence, claim: &claim, version: &version, recorded };
     let mut platform = match claim.kind {
@@ -155,6 +155,21 @@ pub fn detect(host: &Host, recorded: Option<&Path>) -> Result<Platform, Stop> {
         platform.layout.form = Form::Fixed(refusal);
     }
     Ok(platform)
+}
+
+/// A daemon that is just being restarted looks like none, or like one under no unit: that passes.
+fn look(host: &Host) -> Result<(Evidence, Claim), Stop> {
+    const TRIES: usize = 5;
+    let mut tries = 1;
+    loop {
+        let evidence = Evidence::gather(host)?;
+        match claim(&evidence) {
+            Ok(claim) => return Ok((evidence, claim)),
+            Err(stop) if tries == TRIES => return Err(stop),
+            Err(_) => host.system.pause(Duration::from_millis(500)),
+        }
+        tries += 1;
+    }
 }
 
 /// What the modules of the distributions decide from.
