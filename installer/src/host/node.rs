@@ -58,8 +58,9 @@ impl System for Node {
         }
     }
 
-    fn crio_config(&self, daemon: &Path, main: &Path, folder: &Path) -> Result<String, SystemError> {
-        let [daemon, main, folder] = [daemon, main, folder].map(Path::to_string_lossy);
+    fn crio_config(&self, daemon: &Path, main: Option<&Path>, folder: &Path) -> Result<String, SystemError> {
+        // A file that is named must be there; an empty name is none.
+        let [daemon, main, folder] = [daemon, main.unwrap_or(Path::new("")), folder].map(Path::to_string_lossy);
         run(&daemon, &["--config", &main, "--config-dir", &folder, "config"], LOOK)
     }
 

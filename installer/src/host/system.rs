@@ -151,11 +151,11 @@ pub trait System {
     /// If the daemon refuses the file.
     fn config_dump(&self, daemon: &Path, file: Option<&Path>) -> Result<String, SystemError>;
 
-    /// The effective configuration that CRI-O would have with a main file and a folder of drop-ins.
+    /// The effective configuration that CRI-O would have with a main file, or without any, and a folder of drop-ins.
     ///
     /// # Errors
     /// If CRI-O refuses it.
-    fn crio_config(&self, daemon: &Path, main: &Path, folder: &Path) -> Result<String, SystemError>;
+    fn crio_config(&self, daemon: &Path, main: Option<&Path>, folder: &Path) -> Result<String, SystemError>;
 
     /// Starts a shim only to ask for its version.
     ///

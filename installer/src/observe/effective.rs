@@ -159,9 +159,10 @@ fn with_crio_folder(host: &Host, observed: &Observed, drop_in: Option<&str>) -> 
         })
     };
     let program = &observed.platform.daemon.program;
+    let main = observed.loaded.as_ref().map(|_| layout.loaded.as_path());
     let answer = fill()
         .map_err(|error| error.to_string())
-        .and_then(|()| host.system.crio_config(program, &layout.loaded, candidate).map_err(|error| error.to_string()));
+        .and_then(|()| host.system.crio_config(program, main, candidate).map_err(|error| error.to_string()));
     host.files.remove_tree(candidate).map_err(|error| error.to_string())?;
     answer
 }

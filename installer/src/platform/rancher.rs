@@ -41,16 +41,17 @@ fn layout(seen: &Seen<'_>, rendered: &Path, text: &str) -> Result<Layout, Stop> 
     let folder = rendered.parent().unwrap_or(Path::new("/"));
     let exists = |path: &Path| seen.files().metadata(path).is_some();
     let made = |path: PathBuf, form| Layout { path, form, loaded: rendered.to_owned() };
+    let newer = matches!(Dialect::of(text), Ok(dialect) if dialect >= Dialect::V3);
+    let [v3, v2] = [TEMPLATE_V3, TEMPLATE_V2].map(|name| folder.join(name));
     let recorded = seen.recorded.filter(|path| path.parent() == Some(folder) && exists(path));
     if let Some(template) = recorded {
-        return Ok(made(template.to_owned(), Form::Template));
+        let counts = template == if newer { &v3 } else { &v2 };
+        return if counts { Ok(made(template.to_owned(), Form::Template)) } else { Err(overruled(rendered, template)) };
     }
     let imported = imports(text).into_iter().find_map(|import| import.strip_suffix("/*.toml").map(PathBuf::from));
     if let Some(drop_ins) = imported.filter(|drop_ins| seen.version.major >= 2 && drop_ins.starts_with(folder)) {
         return Ok(made(drop_ins.join("kwasm.toml"), Form::Import));
     }
-    let newer = matches!(Dialect::of(text), Ok(dialect) if dialect >= Dialect::V3);
-    let [v3, v2] = [TEMPLATE_V3, TEMPLATE_V2].map(|name| folder.join(name));
     let stale = if newer { !exists(&v3) && exists(&v2) } else { exists(&v3) && seen.version.major >= 2 };
     let (template, other) = if newer { (v3, v2) } else { (v2, v3) };
     if stale {
@@ -73,6 +74,13 @@ fn layout(seen: &Seen<'_>, rendered: &Path, text: &str) -> Result<Layout, Stop> 
 fn not_rendered(rendered: &Path, template: &Path) -> Stop {
     let words = format!("{} was rendered before {} was as it is", rendered.display(), template.display());
     Stop::unchanged("look for templates", Reason::NodeAmbiguous, words)
+}
+
+fn overruled(rendered: &Path, template: &Path) -> Stop {
+    let words =
+        format!("{} is no longer rendered from {}, where our handlers are", rendered.display(), template.display());
+    Stop::unchanged("look for templates", Reason::NodeAmbiguous, words)
+        .with_remedy("move what stands in the other template into this one, or take our block out of it by hand")
 }
 
 /// Why no template can be made that includes the built-in one: an older k3s would not start with it.

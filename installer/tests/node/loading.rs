@@ -122,8 +122,8 @@ fn merge_tables(table: &mut dyn toml_edit::TableLike, other: &dyn toml_edit::Tab
 }
 
 /// What CRI-O would make of its file and its folder of drop-ins.
-pub(crate) fn crio(files: &Files, main: &Path, folder: &Path) -> Result<Loaded, SystemError> {
-    let mut values = parse(&read(files, main))?;
+pub(crate) fn crio(files: &Files, main: Option<&Path>, folder: &Path) -> Result<Loaded, SystemError> {
+    let mut values = main.map_or_else(|| Ok(json!({})), |main| parse(&read(files, main)))?;
     for path in files.names(folder).into_iter().map(|name| folder.join(name)) {
         merge(&mut values, parse(&read(files, &path))?, usize::MAX);
     }

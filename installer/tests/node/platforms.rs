@@ -68,6 +68,17 @@ fn a_template_of_ours_stays_ours_when_k3s_begins_to_import_drop_ins() {
 }
 
 #[test]
+fn a_template_of_ours_that_another_overrules_is_told() {
+    let node = Node::of("k3s-1.32-older-template");
+    node.must_apply(&[bundled("wasmtime")]);
+    fs::write(node.path(&format!("{K3S}/config-v3.toml.tmpl")), "version = 3\n").unwrap();
+    node.boot_anew();
+    let stop = node.must_fail(&[bundled("wasmtime")]);
+    assert_eq!((stop.reason, stop.exit_code()), (Reason::NodeAmbiguous, 3), "{stop}");
+    assert_eq!(node.restarts(), 1);
+}
+
+#[test]
 fn the_entries_of_kwasm_in_a_template_are_adopted_and_its_other_runtimes_stay() {
     let node = Node::of("k3s-kwasm-0.2");
     assert_eq!(node.must_apply(&[bundled("wasmtime")]), 1);

@@ -37,7 +37,7 @@ impl FakeSystem {
         let file = Path::new(&self.facts.loaded);
         if self.facts.is_crio() {
             let folder = file.with_file_name("crio.conf.d");
-            return loading::crio(&self.files(), file, &folder).map(|loaded| loaded.handlers);
+            return loading::crio(&self.files(), Some(file), &folder).map(|loaded| loaded.handlers);
         }
         match &self.containerd {
             Some(containerd) => {
@@ -102,7 +102,7 @@ impl System for FakeSystem {
         }
     }
 
-    fn crio_config(&self, _: &Path, main: &Path, folder: &Path) -> Result<String, SystemError> {
+    fn crio_config(&self, _: &Path, main: Option<&Path>, folder: &Path) -> Result<String, SystemError> {
         loading::crio(&self.files(), main, folder).map(|loaded| loaded.dump())
     }
 
