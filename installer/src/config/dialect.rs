@@ -78,12 +78,14 @@ impl Dialect {
         if self == Self::Crio { String::new() } else { format!("version = {}\n", self.number()) }
     }
 
-    /// The dialect whose tables a daemon reads in such a file: containerd 2.1 takes a file without a version
-    /// for one with the newest tables, and ignores `plugins.cri` in it.
+    /// The dialect whose tables a daemon of this major and minor version reads in such a file. containerd 2 takes
+    /// a file without a version for one with the newest tables; `plugins.cri` in it is ignored up to 2.2, and
+    /// migrated from 2.3 on, as long as nothing stands in the newer table.
     #[must_use]
-    pub const fn as_read_by(self, daemon_major: u32) -> Self {
+    pub fn as_read_by(self, daemon: (u32, u32), text: &str) -> Self {
         match self {
-            Self::V1 if daemon_major >= 2 => Self::V3,
+            Self::V1 if daemon >= (2, 3) && migrates(text) => Self::V1,
+            Self::V1 if daemon >= (2, 0) => Self::V3,
             other => other,
         }
     }
@@ -99,6 +101,15 @@ impl Dialect {
             Self::V4 => 4,
         }
     }
+}
+
+fn migrates(text: &str) -> bool {
+    let document = Document::parse(text).ok();
+    let has = |plugin: &str| {
+        let plugins = document.as_ref().and_then(|document| document.get("plugins"));
+        plugins.and_then(|plugins| plugins.get(plugin)).is_some()
+    };
+    has("cri") && !has("io.containerd.cri.v1.runtime")
 }
 
 fn not_toml(text: &str, error: &toml_edit::TomlError) -> DialectError {
@@ -126,6 +137,20 @@ mod tests {
     #[case("version = 4\n", Dialect::V4)]
     fn the_files_own_version_decides(#[case] text: &str, #[case] dialect: Dialect) {
         assert_eq!(Dialect::of(text), Ok(dialect));
+    }
+
+    #[rstest]
+    #[case("[plugins.cri]\n", (1, 7), Dialect::V1)]
+    #[case("[plugins.cri]\n", (2, 1), Dialect::V3)]
+    #[case("[plugins.cri]\n", (2, 4), Dialect::V1)]
+    #[case("plugins.cri.a = 1\nplugins.\"io.containerd.cri.v1.runtime\".a = 1\n", (2, 4), Dialect::V3)]
+    #[case("", (2, 4), Dialect::V3)]
+    fn in_a_file_without_a_version_the_daemon_decides(
+        #[case] text: &str,
+        #[case] daemon: (u32, u32),
+        #[case] dialect: Dialect,
+    ) {
+        assert_eq!(Dialect::V1.as_read_by(daemon, text), dialect);
     }
 
     #[rstest]

@@ -10,7 +10,7 @@ use crate::config::{Dialect, template};
 use crate::failure::{Reason, Stop};
 use crate::ledger::ConfigRecord;
 use crate::observe::{Loadable, Observed};
-use crate::platform::{Form, Kind};
+use crate::platform::{Daemon, Form, Kind};
 use crate::target::{Target, WantedSource};
 
 /// The configuration as it would be without us.
@@ -65,10 +65,10 @@ fn dialect(observed: &Observed) -> Result<Option<Dialect>, Stop> {
         return Ok(Some(Dialect::Crio));
     }
     let layout = &observed.platform.layout;
+    let Daemon { major, minor, .. } = observed.platform.daemon;
     let text = if layout.form == Form::Main { &observed.config } else { &observed.loaded };
-    let dialect = text.as_deref().map(Dialect::of).transpose();
-    let dialect = dialect.map_err(|error| dialect_stop(&layout.loaded, &error))?;
-    Ok(dialect.map(|dialect| dialect.as_read_by(observed.platform.daemon.major)))
+    let dialect = text.as_deref().map(|text| Ok(Dialect::of(text)?.as_read_by((major, minor), text)));
+    dialect.transpose().map_err(|error| dialect_stop(&layout.loaded, &error))
 }
 
 /// What the daemon loads, `own` being the text of our file; where it is rendered, without these handlers.
