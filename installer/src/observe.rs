@@ -127,6 +127,7 @@ pub fn observe(host: &Host, settings: &Settings, target: &Target) -> Result<Obse
     let config = config_text(files, path)?;
     let loaded = if platform.layout.loaded == *path { None } else { config_text(files, &platform.layout.loaded)? };
     let state = ledger.as_ref().map(|ledger| ledger.at(config.as_deref())).unwrap_or_default();
+    refuse_moved(files, &platform, &state)?;
     let install_dir = install_dir(files, settings, &platform, &state, target)?;
     let artifacts = load_artifacts(files, settings, target, &state, &install_dir)?;
     let named = inventory::named(&platform, target, &artifacts, &install_dir);
@@ -164,6 +165,23 @@ fn refuse_fixed(platform: &Platform, target: &Target) -> Result<(), Stop> {
                 .with_remedy(&refusal.way_out))
         }
     }
+}
+
+/// What was written must be taken out where it was written.
+fn refuse_moved(files: &Files, platform: &Platform, state: &State) -> Result<(), Stop> {
+    let Some(record) = &state.config else { return Ok(()) };
+    let fixed = matches!(platform.layout.form, Form::Fixed(_));
+    if record.path == platform.layout.path && !fixed {
+        return Ok(());
+    }
+    let there = config_text(files, &record.path)?.is_some_and(|text| text.contains(&record.block));
+    if !there || record.block.is_empty() {
+        return Ok(());
+    }
+    let (old, new) = (record.path.display(), platform.layout.loaded.display());
+    let words = format!("our handlers stand in {old}, but the daemon reads {new} now, or cannot be changed");
+    Err(Stop::unchanged("look for the configuration", Reason::NodeAmbiguous, words)
+        .with_remedy("let the daemon read the old file again, or take our block out of it by hand"))
 }
 
 fn config_text(files: &Files, path: &Path) -> Result<Option<String>, Stop> {

@@ -48,8 +48,10 @@ fn layout(seen: &Seen<'_>, rendered: &Path, text: &str) -> Result<Layout, Stop> 
         let counts = template == if newer { &v3 } else { &v2 };
         return if counts { Ok(made(template.to_owned(), Form::Template)) } else { Err(overruled(rendered, template)) };
     }
-    let imported = imports(text).into_iter().find_map(|import| import.strip_suffix("/*.toml").map(PathBuf::from));
-    if let Some(drop_ins) = imported.filter(|drop_ins| seen.version.major >= 2 && drop_ins.starts_with(folder)) {
+    let imports = imports(text);
+    let mut globs = imports.iter().filter_map(|import| import.strip_suffix("/*.toml").map(Path::new));
+    let imported = globs.find(|drop_ins| drop_ins.starts_with(folder));
+    if let Some(drop_ins) = imported.filter(|_| seen.version.major >= 2) {
         return Ok(made(drop_ins.join("kwasm.toml"), Form::Import));
     }
     let stale = if newer { !exists(&v3) && exists(&v2) } else { exists(&v3) && seen.version.major >= 2 };

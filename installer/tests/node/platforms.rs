@@ -4,6 +4,7 @@ use std::fs;
 
 use kwasm_installer::failure::Reason;
 
+use crate::facts::Facts;
 use crate::fake::{Mood, Node, bundled, differences, preinstalled};
 
 const K3S: &str = "/var/lib/rancher/k3s/agent/etc/containerd";
@@ -27,6 +28,23 @@ fn a_read_only_system_that_lacks_the_handler_tells_a_way_out_of_its_own() {
     assert!(remedies[1].starts_with("use nodes of another system"), "{}", remedies[1]);
     assert!(remedies[2].contains("ubuntu_containerd"), "{}", remedies[2]);
     assert!(remedies[3].contains("CONTAINERD_CONFIG"), "{}", remedies[3]);
+}
+
+#[test]
+fn a_daemon_that_reads_another_file_now_is_told_before_ours_is_forgotten() {
+    let mut node = Node::of("flatcar-own-config");
+    node.must_apply(&[bundled("wasmtime")]);
+    let (config, before) = (node.config(), node.tree());
+    node.facts.running = Facts::of("flatcar-4152").running;
+    fs::create_dir_all(node.path("/usr/share/containerd")).unwrap();
+    fs::write(node.path("/usr/share/containerd/config.toml"), "version = 2\n").unwrap();
+    let stop = node.must_fail(&[]);
+    assert_eq!((stop.reason, stop.exit_code()), (Reason::NodeAmbiguous, 3), "{stop}");
+    let changed = differences(&node.tree(), &before);
+    assert!(changed.iter().all(|line| line.starts_with("usr/share")), "{changed:#?}");
+    fs::write(node.path("/etc/containerd/config.toml"), config.split("\n# Added by").next().unwrap()).unwrap();
+    node.must_apply(&[]);
+    assert!(!node.path("/opt/kwasm").exists());
 }
 
 #[test]
@@ -129,7 +147,7 @@ fn the_link_on_the_path_goes_when_the_machine_becomes_a_node_of_kubernetes() {
     let mut node = Node::of("nerdctl-without-kubernetes");
     node.must_apply(&[bundled("wasmtime")]);
     assert!(node.path("/usr/local/bin/containerd-shim-wasmtime-v1").is_symlink());
-    node.facts.running.push(crate::facts::Facts::plain("2.1.4").running.pop().unwrap());
+    node.facts.running.push(Facts::plain("2.1.4").running.pop().unwrap());
     node.must_apply(&[bundled("wasmtime")]);
     assert!(!node.path("/usr/local/bin/containerd-shim-wasmtime-v1").is_symlink());
     assert_eq!(node.handlers(), ["runc", "wasmtime"]);
