@@ -3,7 +3,7 @@
 # Outside of the checkout, so that a fresh clone finds what was built before.
 export CARGO_TARGET_DIR ?= $(or $(KWASM_CACHE),$(HOME)/.cache/kwasm)/target
 
-.PHONY: help demo demo-down test check bench images setup preflight
+.PHONY: help demo demo-down test test-long check bench images setup preflight
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
@@ -15,6 +15,9 @@ demo-down: ## take the demo away again
 
 test: preflight ## every test, on a real cluster (root, Debian 12)
 	@cargo xtask test
+
+test-long: preflight ## the same with loops and campaigns in full length, a few hours (root, Debian 12)
+	@cargo xtask test --long
 
 check: ## formatting, lints, generated files, unit tests
 	@cargo xtask check

@@ -16,6 +16,9 @@ use crate::platform::{Form, TakeUp};
 use crate::step::Step;
 use crate::verify::{self, Expected, Unmet};
 
+/// How long a shim may take to tell its version.
+const ANSWER: Duration = Duration::from_secs(5);
+
 /// Is told what is being done, one line at a time.
 pub type Progress<'a> = &'a dyn Fn(&str);
 
@@ -123,7 +126,9 @@ impl Transaction<'_> {
                 Unmet::NotServed(_) | Unmet::StillServed(_) => Reason::HandlerNotServed,
             };
             self.with_last_words(Stop::unchanged(step, reason, unmet))
-        })
+        })?;
+        (self.progress)("CRI serves the handlers");
+        Ok(())
     }
 
     fn reach_daemon(&self, take_up: &TakeUp) -> Result<(), SystemError> {
@@ -140,7 +145,7 @@ impl Transaction<'_> {
         self.plan.named.iter().try_for_each(|shim| {
             let step = format!("ask {} for its version", shim.display());
             (self.progress)(&step);
-            let answer = self.host.system.shim_answers(shim);
+            let answer = self.host.system.try_out(shim, "-v", ANSWER);
             answer.map_err(|error| Stop::unchanged(step, Reason::HandlerNotServed, error))
         })
     }

@@ -25,6 +25,7 @@ pub mod plan;
 pub mod platform;
 pub mod render;
 pub mod run;
+pub mod status;
 pub mod step;
 pub mod target;
 pub mod verify;

@@ -9,14 +9,18 @@ use std::time::Duration;
 
 pub use effective::{Effective, Loadable, effective, load};
 
-use crate::artifacts::{Artifact, ArtifactError, runtimes_dir};
+use crate::artifacts::client::Limits;
+use crate::artifacts::network::Network;
+use crate::artifacts::remote::Remote;
+use crate::artifacts::{Artifact, ArtifactError, fetch, runtimes_dir};
+use crate::config::Dialect;
 use crate::failure::{Reason, Stop};
 use crate::host::files::{Attributes, attributes_of};
 use crate::host::system::Process;
 use crate::host::{Files, System};
 use crate::ledger::{Ledger, State};
-use crate::platform::{self, Form, Platform};
-use crate::target::{Target, WantedSource};
+use crate::platform::{self, Form, Kind, Platform};
+use crate::target::{Target, Wanted, WantedSource};
 
 /// Where bundled runtimes keep what they compiled on the node.
 pub const CACHE: &str = "/var/lib/kwasm/cache";
@@ -42,6 +46,10 @@ pub struct Settings {
     pub lock_patience: Duration,
     /// How long to wait for CRI after a restart.
     pub cri_patience: Duration,
+    /// What must be known to fetch something.
+    pub network: Network,
+    /// How much is fetched, and how long that may take.
+    pub limits: Limits,
 }
 
 /// What stands at the place of a link.
@@ -74,8 +82,10 @@ pub struct Observed {
     pub state: State,
     /// Where binaries go.
     pub install_dir: PathBuf,
-    /// The bundled artifacts that the target needs, by name.
+    /// The artifacts that the target needs, by name.
     pub artifacts: BTreeMap<String, Artifact>,
+    /// Folders that a run left which was cut off while it fetched.
+    pub fetch_leftovers: Vec<PathBuf>,
     /// Artifacts on the node: name and digest, or a folder that was never finished.
     pub installed: Vec<(String, String)>,
     /// Links in a folder on the daemon's `PATH`, by which shims are found without a configuration: to what.
@@ -103,6 +113,17 @@ impl Observed {
     #[must_use]
     pub fn interrupted(&self) -> bool {
         self.ledger.as_ref().is_some_and(|ledger| ledger.pending.is_some())
+    }
+
+    /// Version of the configuration's format; 0 where it cannot be understood, and for CRI-O, which has none.
+    #[must_use]
+    pub fn config_version(&self) -> u32 {
+        if self.platform.kind == Kind::Crio {
+            return Dialect::Crio.number();
+        }
+        let fresh = Dialect::fresh(self.platform.daemon.major);
+        let text = self.loaded.as_deref().or(self.config.as_deref());
+        text.map_or(Ok(fresh), Dialect::of).map_or(0, Dialect::number)
     }
 
     /// The text before an unfinished transaction, if the file has another one now.
@@ -141,6 +162,7 @@ pub fn observe(host: &Host, settings: &Settings, target: &Target) -> Result<Obse
         cache: files.metadata(Path::new(CACHE)).map(|_| CACHE.into()),
         bare_ledger_folder: ledger.is_none() && Ledger::has_bare_folder(files),
         forced: settings.force,
+        fetch_leftovers: fetch::leftovers(files, &install_dir),
         config_leftover: inventory::config_leftover(files, path),
         config_attributes: files.metadata(path).as_ref().map_or(Attributes::CONFIG, attributes_of),
         named,
@@ -209,7 +231,7 @@ fn install_dir(
     let chosen = settings.install_dir.clone().or_else(|| state.install_dir.clone());
     let candidates = chosen.map_or_else(|| platform.install_dirs.clone(), |dir| vec![dir]);
     let unfit = |dir: &PathBuf| platform.mounts.unfit_for_programs(&files.follow(dir));
-    let brings = target.runtimes.iter().any(|wanted| matches!(wanted.source, WantedSource::Bundle(_)));
+    let brings = target.runtimes.iter().any(|wanted| wanted.artifact().is_some());
     let found = candidates.iter().find(|dir| unfit(dir).is_none());
     if let Some(dir) = found.or_else(|| candidates.first().filter(|_| !brings)) {
         return Ok(dir.clone());
@@ -219,7 +241,7 @@ fn install_dir(
     Err(Stop::unchanged(step, Reason::NoInstallDirectory, told.join(", ")))
 }
 
-/// The artifacts of the target: from the bundle or, where there is none, as they are on the node already.
+/// The artifacts of the target: as they are on the node already, or from the bundle, or to be fetched.
 fn load_artifacts(
     files: &Files,
     settings: &Settings,
@@ -229,7 +251,15 @@ fn load_artifacts(
 ) -> Result<BTreeMap<String, Artifact>, Stop> {
     let mut artifacts = BTreeMap::new();
     for wanted in &target.runtimes {
-        let WantedSource::Bundle(name) = &wanted.source else { continue };
+        let name = match &wanted.source {
+            WantedSource::Bundle(name) => name,
+            WantedSource::Remote(remote) => {
+                let artifact = known_or_remote(files, wanted, remote, state, install_dir)?;
+                artifacts.insert(artifact.name.clone(), artifact);
+                continue;
+            }
+            WantedSource::Host(_) | WantedSource::Preinstalled => continue,
+        };
         let known = state.artifacts.iter().find(|artifact| artifact.name == *name);
         let there = known.filter(|artifact| files.metadata(&artifact.folder(install_dir)).is_some());
         let artifact = match (Artifact::load(&settings.bundle, name), there) {
@@ -240,4 +270,25 @@ fn load_artifacts(
         artifacts.insert(name.clone(), artifact);
     }
     Ok(artifacts)
+}
+
+/// What the node has already is not fetched again. Its folder tells, so that a lost ledger costs no download.
+fn known_or_remote(
+    files: &Files,
+    wanted: &Wanted,
+    remote: &Remote,
+    state: &State,
+    install_dir: &Path,
+) -> Result<Artifact, Stop> {
+    let expected = remote.expected(&wanted.runtime.name, wanted.runtime.kind);
+    let folder = expected.folder(install_dir);
+    if files.metadata(&folder).is_none() {
+        return Ok(expected);
+    }
+    let known = |known: &&Artifact| known.name == expected.name && known.digest == expected.digest;
+    if let Some(known) = state.artifacts.iter().find(known) {
+        return Ok(known.clone());
+    }
+    let step = format!("read {}", folder.display());
+    expected.found(files, &folder).map_err(|error| Stop::unchanged(step, Reason::FileNotChanged, error))
 }

@@ -1,8 +1,9 @@
 //! `cargo xtask bench`: how long the user's road takes and how big its pieces are, beside Linux containers on the
 //! same nodes.
 //!
-//! machine → images → a cluster of its own → KWasm on it → [`pods`] → the figures → the cluster goes.
+//! machine → images → a cluster of its own → [`installer`] → KWasm on it → [`pods`] → the figures → the cluster goes.
 
+mod installer;
 mod pods;
 
 use std::time::{Duration, Instant};
@@ -42,15 +43,21 @@ pub fn run() -> Result<()> {
 
 fn measure(cluster: &Cluster, session: &Session) -> Result<Vec<(String, String)>> {
     road::import(cluster, &images::archives()?)?;
+    let mut figures = Vec::new();
+    for node in cluster.nodes()? {
+        session.check()?;
+        session.say(format!("installing by hand on {}", node.name()));
+        figures.extend(installer::measure(&node)?);
+    }
     road::install(cluster)?;
     session.say("provisioning the nodes");
     let Provisioned { published, verified } = road::provision(cluster)?;
     let seconds = |time: Duration| format!("{:.1} s", time.as_secs_f64());
-    let mut figures = vec![
+    figures.extend([
         ("annotate → RuntimeClass ready".to_owned(), seconds(published)),
         ("annotate → every node verified".to_owned(), seconds(verified)),
         ("memory of the operator (PSS)".to_owned(), operator_memory(cluster)?),
-    ];
+    ]);
     for node in cluster.nodes()? {
         session.check()?;
         session.say(format!("starting pods on {}", node.name()));

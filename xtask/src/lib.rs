@@ -3,6 +3,7 @@
 //! `cargo xtask` is its command line; the tests on a cluster use [`images`] as a library.
 
 pub mod bench;
+pub mod by_hand;
 pub mod check;
 pub mod command;
 pub mod demo;

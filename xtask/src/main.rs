@@ -17,8 +17,9 @@ enum Task {
     Generate { #[arg(long)] check: bool },
     /// Formatting, lints, generated files, unit tests
     Check,
-    /// Every test, on a real cluster
-    Test,
+    /// Every test, on a real cluster; with --long, loops and campaigns in the length that trust needs
+    #[rustfmt::skip]
+    Test { #[arg(long)] long: bool },
     /// How fast and how big, with Linux containers beside
     Bench,
     /// KWasm on a real cluster of this machine, and wasm pods' logs
@@ -32,7 +33,7 @@ fn main() -> ExitCode {
         Task::Images { names } => images::print(&names),
         Task::Generate { check } => generate::generate(paths::root(), check),
         Task::Check => check::run(),
-        Task::Test => test::run(),
+        Task::Test { long } => test::run(if long { test::Length::Long } else { test::Length::Usual }),
         Task::Bench => bench::run(),
         Task::Demo(demo) => demo::run(demo),
     };

@@ -1,7 +1,8 @@
 //! Running a command of the node to its end.
 
 use std::io::Read;
-use std::process::{Command, Stdio};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,16 +14,25 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 /// How long a look may take.
 pub(super) const LOOK: Duration = Duration::from_secs(30);
 
+/// More than any command here prints: a whole configuration of containerd is some 10 KiB.
+const PRINTED_MAX: u64 = 16 << 20;
+
 /// Runs a command of the node to its end and returns what it printed.
 pub(super) fn run(program: &str, arguments: &[&str], limit: Duration) -> Result<String, SystemError> {
-    let line = [&[program], arguments].concat().join(" ");
+    let mut command = Command::new(program);
+    command.args(arguments).env("PATH", PATH).env("LC_ALL", "C");
+    finish(command, limit)
+}
+
+/// Runs a command to its end and returns what it printed. One that takes too long ends with all that it started.
+pub(super) fn finish(mut command: Command, limit: Duration) -> Result<String, SystemError> {
+    let words_of = [command.get_program()].into_iter().chain(command.get_args());
+    let line = words_of.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
     let not_started = |error: std::io::Error| SystemError::Start { command: line.clone(), reason: error.to_string() };
     let failed = |words: String| SystemError::Command { command: line.clone(), words };
-    let mut child = Command::new(program)
-        .args(arguments)
-        .env("PATH", PATH)
-        .env("LC_ALL", "C")
+    let mut child = command
         .current_dir("/")
+        .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -36,7 +46,7 @@ pub(super) fn run(program: &str, arguments: &[&str], limit: Duration) -> Result<
             Some(status) => break status,
             None if Instant::now() >= deadline => {
                 // It may have ended just now: then there is nothing to kill.
-                child.kill().ok();
+                end_group(&child);
                 child.wait().ok();
                 return Err(failed(format!("no end within {} s", limit.as_secs())));
             }
@@ -48,10 +58,19 @@ pub(super) fn run(program: &str, arguments: &[&str], limit: Duration) -> Result<
     if status.success() { Ok(output) } else { Err(failed(words(&errors, &status.to_string()))) }
 }
 
+fn end_group(child: &Child) {
+    let group = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+    if let Some(group) = group {
+        rustix::process::kill_process_group(group, rustix::process::Signal::KILL).ok();
+    }
+}
+
+/// Keeps a beginning of what is printed, and lets the rest pass.
 fn collect(mut from: impl Read + Send + 'static) -> thread::JoinHandle<String> {
     thread::spawn(move || {
         let mut bytes = Vec::new();
-        from.read_to_end(&mut bytes).ok();
+        (&mut from).take(PRINTED_MAX).read_to_end(&mut bytes).ok();
+        std::io::copy(&mut from, &mut std::io::sink()).ok();
         String::from_utf8_lossy(&bytes).into_owned()
     })
 }

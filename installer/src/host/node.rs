@@ -2,13 +2,15 @@
 
 use std::cell::Cell;
 use std::fs;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::commands::{LOOK, run};
+use super::commands::{LOOK, finish, run};
 use super::mounts::Mounts;
 use super::system::{CriStatus, Process, Running, System, SystemError, Unit};
 use super::{cri, processes};
@@ -16,6 +18,9 @@ use super::{cri, processes};
 /// How long systemd may take to restart a unit: a daemon that hangs is killed after 90 s (systemd's default)
 /// and may take as long to start.
 const RESTART: Duration = Duration::from_secs(200);
+
+/// The user and group that own nothing, on every distribution.
+const NOBODY: u32 = 65534;
 
 /// The node that this process runs on.
 #[derive(Debug, Default)]
@@ -64,10 +69,6 @@ impl System for Node {
         run(&daemon, &["--config", &main, "--config-dir", &folder, "config"], LOOK)
     }
 
-    fn shim_answers(&self, shim: &Path) -> Result<(), SystemError> {
-        run(&shim.to_string_lossy(), &["-v"], LOOK).map(drop)
-    }
-
     fn restart(&self, unit: &str) -> Result<(), SystemError> {
         self.restarted.set(Some(SystemTime::now()));
         // Without this, a unit that failed a few times in a row is refused its next start.
@@ -89,6 +90,15 @@ impl System for Node {
 
     fn cri(&self, socket: &str) -> Result<CriStatus, SystemError> {
         cri::status(socket).map_err(|reason| SystemError::Cri { socket: socket.to_owned(), reason })
+    }
+
+    fn try_out(&self, program: &Path, argument: &str, limit: Duration) -> Result<(), SystemError> {
+        let mut command = Command::new(program);
+        command.arg(argument).env_clear();
+        if rustix::process::geteuid().is_root() {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        finish(command, limit).map(drop)
     }
 
     fn processes_below(&self, folder: &Path) -> Vec<Process> {
@@ -116,7 +126,57 @@ fn unit(paragraph: &str) -> Option<Unit> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
+
+    /// A script in a folder that everybody can enter.
+    fn script(text: &str) -> (tempfile::TempDir, PathBuf) {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let path = folder.path().join("shim");
+        fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        (folder, path)
+    }
+
+    fn tried(text: &str, limit: Duration) -> Result<(), String> {
+        let (_folder, script) = script(text);
+        let shown = script.display().to_string();
+        Node::default().try_out(&script, "-v", limit).map_err(|error| error.to_string().replace(&shown, "shim"))
+    }
+
+    #[test]
+    fn a_program_is_tried_out_as_nobody_with_nothing_to_read_and_nothing_in_its_environment() {
+        let checks = "[ \"$1\" = -v ] && [ -z \"$HOME$LC_ALL\" ] && [ -z \"$(cat)\" ] && [ \"$PWD\" = / ] || exit 1";
+        assert_eq!(tried(checks, LOOK), Ok(()));
+        if rustix::process::geteuid().is_root() {
+            assert_eq!(tried("[ \"$(id -u):$(id -g):$(id -G)\" = 65534:65534:65534 ]", LOOK), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_program_that_lacks_a_library_is_quoted() {
+        let words = "echo 'shim: error while loading shared libraries: libx.so.1: cannot open shared object file' >&2; exit 127";
+        let error = tried(words, LOOK).unwrap_err();
+        assert_eq!(
+            error,
+            "`shim -v` failed: shim: error while loading shared libraries: libx.so.1: cannot open shared object file"
+        );
+    }
+
+    #[test]
+    fn a_program_that_hangs_ends_with_everything_it_started() {
+        let error = tried("sleep 60 & sleep 60", Duration::from_millis(100)).unwrap_err();
+        assert_eq!(error, "`shim -v` failed: no end within 0 s");
+    }
+
+    #[test]
+    fn a_program_that_never_stops_talking_is_listened_to_only_so_long() {
+        let error = tried("while :; do echo yes; done", Duration::from_millis(200)).unwrap_err();
+        assert_eq!(error, "`shim -v` failed: no end within 0 s");
+    }
 
     #[test]
     fn a_unit_that_is_not_there_is_none_and_one_that_does_not_run_has_no_process() {

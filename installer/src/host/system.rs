@@ -157,12 +157,6 @@ pub trait System {
     /// If CRI-O refuses it.
     fn crio_config(&self, daemon: &Path, main: Option<&Path>, folder: &Path) -> Result<String, SystemError>;
 
-    /// Starts a shim only to ask for its version.
-    ///
-    /// # Errors
-    /// If it does not answer.
-    fn shim_answers(&self, shim: &Path) -> Result<(), SystemError>;
-
     /// Restarts a unit and waits until systemd calls it started.
     ///
     /// # Errors
@@ -183,6 +177,13 @@ pub trait System {
     /// # Errors
     /// If there is no answer.
     fn cri(&self, socket: &str) -> Result<CriStatus, SystemError>;
+
+    /// Runs a program that was just installed to see whether it starts, in a way that cannot harm: as nobody, with
+    /// nothing to read and an empty environment.
+    ///
+    /// # Errors
+    /// If it cannot be started, ends with an error, or has not ended within `limit`.
+    fn try_out(&self, program: &Path, argument: &str, limit: Duration) -> Result<(), SystemError>;
 
     /// The processes that run a file below `folder`.
     fn processes_below(&self, folder: &Path) -> Vec<Process>;

@@ -30,10 +30,12 @@ pub(super) fn named(
     install_dir: &Path,
 ) -> BTreeMap<PathBuf, PathBuf> {
     let Some(folder) = &platform.name_dir else { return BTreeMap::new() };
-    let shims = target.runtimes.iter().filter(|wanted| !wanted.is_oci()).filter_map(|wanted| match &wanted.source {
-        WantedSource::Bundle(name) => Some(artifacts.get(name)?.link(install_dir)),
-        WantedSource::Host(path) => Some(path.clone()),
-        WantedSource::Preinstalled => None,
+    let shims = target.runtimes.iter().filter(|wanted| !wanted.is_oci()).filter_map(|wanted| {
+        match (&wanted.source, wanted.artifact()) {
+            (WantedSource::Host(path), _) => Some(path.clone()),
+            (_, Some(name)) => Some(artifacts.get(name)?.link(install_dir)),
+            (_, None) => None,
+        }
     });
     let is_shim =
         |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("containerd-shim-"));

@@ -82,6 +82,7 @@ pub(super) fn cleanup(observed: &Observed, target: &Target) -> Vec<Step> {
         }
     }
     steps.extend(observed.config_leftover.iter().cloned().map(Step::Unlink));
+    steps.extend(observed.fetch_leftovers.iter().cloned().map(Step::Discard));
     let mut kept_folders = wanted_folders.clone();
     for (name, digest) in &observed.installed {
         let folder = runtimes.join(name).join(digest);

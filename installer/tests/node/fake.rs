@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use kwasm_api::runtime::{Bundled, Host as HostSource, Preinstalled, Runtime, RuntimeKind, Source};
 use kwasm_api::{Order, Report};
+use kwasm_installer::artifacts::client::Limits;
+use kwasm_installer::artifacts::network::Network;
 use kwasm_installer::failure::Stop;
 use kwasm_installer::host::Files;
 use kwasm_installer::host::files::{Gate, Operation};
@@ -36,6 +38,8 @@ pub(crate) enum Mood {
     CriDiesWith(&'static str),
     /// Never starts again.
     Broken,
+    /// Programs that are fetched fail with these words.
+    CannotRun(&'static str),
 }
 
 /// When file operations fail.
@@ -71,6 +75,8 @@ pub(crate) struct Node {
     pub(crate) facts: Facts,
     shared: Rc<Shared>,
     pub(crate) force: bool,
+    pub(crate) limits: Limits,
+    pub(crate) network: Network,
     /// A containerd that is asked instead of the played one.
     containerd: Option<PathBuf>,
 }
@@ -115,6 +121,8 @@ impl Node {
             facts,
             shared: Rc::default(),
             force: false,
+            limits: Limits::default(),
+            network: Network::default(),
             containerd: None,
         };
         node.bundle("wasmtime", "1");
@@ -155,8 +163,11 @@ impl Node {
     }
 
     pub(crate) fn read(&self, path: &str) -> String {
-        let bytes = Files::below(self.root.path()).read(Path::new(path)).unwrap().unwrap();
-        String::from_utf8(bytes).unwrap()
+        String::from_utf8(self.bytes(path)).unwrap()
+    }
+
+    pub(crate) fn bytes(&self, path: &str) -> Vec<u8> {
+        Files::below(self.root.path()).read(Path::new(path)).unwrap().unwrap()
     }
 
     pub(crate) fn config(&self) -> String {
@@ -227,6 +238,8 @@ impl Node {
             force: self.force,
             lock_patience: Duration::ZERO,
             cri_patience: Duration::ZERO,
+            network: self.network.clone(),
+            limits: self.limits.clone(),
         }
     }
 
@@ -280,7 +293,7 @@ pub(crate) fn preinstalled(name: &str) -> Runtime {
     runtime(name, Source::Preinstalled(Preinstalled {}))
 }
 
-fn runtime(name: &str, source: Source) -> Runtime {
+pub(crate) fn runtime(name: &str, source: Source) -> Runtime {
     Runtime {
         name: name.into(),
         handler: name.into(),

@@ -137,7 +137,7 @@ fn a_file_of_somebody_elses_on_the_path_is_not_replaced() {
 fn a_shim_that_does_not_answer_is_taken_away_again() {
     let node = Node::of("docker-without-kubernetes");
     let before = node.tree();
-    let stop = node.mood(Mood::Broken).must_fail(&[bundled("wasmtime")]);
+    let stop = node.mood(Mood::CannotRun("as exec put it")).must_fail(&[bundled("wasmtime")]);
     assert_eq!((stop.reason, stop.exit_code()), (Reason::HandlerNotServed, 4));
     assert_eq!(differences(&node.tree(), &before), Vec::<String>::new());
 }

@@ -106,11 +106,12 @@ impl System for FakeSystem {
         loading::crio(&self.files(), main, folder).map(|loaded| loaded.dump())
     }
 
-    fn shim_answers(&self, shim: &Path) -> Result<(), SystemError> {
-        let refused =
-            || SystemError::Start { command: format!("{} -v", shim.display()), reason: "as exec put it".into() };
-        let healthy = self.shared.mood.get() == Mood::Healthy && self.files().metadata(shim).is_some();
-        if healthy { Ok(()) } else { Err(refused()) }
+    fn try_out(&self, program: &Path, argument: &str, _: Duration) -> Result<(), SystemError> {
+        let command = || format!("{} {argument}", program.file_name().unwrap().display());
+        match self.shared.mood.get() {
+            Mood::CannotRun(words) => Err(SystemError::Command { command: command(), words: words.to_owned() }),
+            _ => Ok(()),
+        }
     }
 
     fn restart(&self, unit: &str) -> Result<(), SystemError> {

@@ -11,13 +11,14 @@ use crate::control_plane::{self, ControlPlane, ControlPlaneError, Layout};
 use crate::files::{self, FileError};
 use crate::ledger::{Ledger, Made};
 use crate::names::ClusterName;
-use crate::network::{self, Network, NetworkError};
+use crate::network::{self, Network};
 use crate::node::{Node, NodeError, NodeRecord};
 use crate::pieces::{self, PieceError, Pieces};
 use crate::preflight::{self, PreflightError};
 use crate::registry::{self, Claim, RegistryError};
 use crate::session::{Session, WaitError};
 use crate::tool::{self, ToolError};
+use crate::wiring::{NetworkError, Wiring};
 
 /// How long nodes may take from their start until they are ready; 20 s is usual for three.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -160,11 +161,12 @@ impl Cluster {
         cgroup.make()?;
         cgroup.child(CONTROL_PLANE).make()?;
         ledger.note(&Made::Link { name: self.network.bridge() })?;
-        self.network.make_bridge(self.name.as_str()).map_err(NetworkError::from)?;
+        let wiring = self.wiring();
+        wiring.make_bridge(self.name.as_str())?;
         ledger.note(&Made::Link { name: self.network.cable(None) })?;
         let namespace = self.layout().namespace();
         ledger.note(&Made::Mount { point: namespace.clone() })?;
-        Ok(self.network.make_namespace(&namespace, None, self.name.as_str())?)
+        Ok(wiring.make_namespace(&namespace, None, self.name.as_str())?)
     }
 
     /// The cluster of this name.
@@ -321,7 +323,7 @@ impl Cluster {
         node.remove()?;
         let index = node.record().index;
         for namespace in self.namespaces()?.iter().map(|path| Some(path.as_path())).chain([None]) {
-            self.network.remove_route(namespace, index)?;
+            self.wiring().remove_route(namespace, index)?;
         }
         self.kubectl(&["delete", "node", "--ignore-not-found", node.name()])?;
         Ok(())
@@ -349,6 +351,10 @@ impl Cluster {
         registry::cgroup(&self.name)
     }
 
+    fn wiring(&self) -> Wiring {
+        Wiring { network: self.network, cgroup: self.cgroup().child(CONTROL_PLANE) }
+    }
+
     fn control_plane<'a>(&'a self, hyperkube: &'a Path) -> ControlPlane<'a> {
         let cgroup = self.cgroup().child(CONTROL_PLANE);
         ControlPlane { folder: &self.folder, name: self.name.as_str(), hyperkube, network: self.network, cgroup }
@@ -369,14 +375,14 @@ impl Cluster {
     }
 
     fn boot(&self, node: &Node, pieces: &Pieces, ledger: &Ledger) -> Result<(), ClusterError> {
-        node.make_network(ledger)?;
+        node.make_network(ledger, &self.wiring())?;
         let index = node.record().index;
         let others: Vec<_> = self.nodes()?.iter().map(|node| node.record().index).filter(|i| *i != index).collect();
-        self.network.add_routes(Some(&node.namespace()), &others)?;
+        self.wiring().add_routes(Some(&node.namespace()), &others)?;
         for namespace in self.namespaces()?.iter().filter(|path| **path != node.namespace()) {
-            self.network.add_routes(Some(namespace), &[index])?;
+            self.wiring().add_routes(Some(namespace), &[index])?;
         }
-        self.network.add_routes(None, &[index])?;
+        self.wiring().add_routes(None, &[index])?;
         let server = self.control_plane(&pieces.hyperkube).server();
         Ok(node.boot(pieces, &self.layout(), &server, ledger)?)
     }

@@ -37,6 +37,7 @@ mod session;
 mod status;
 mod tool;
 pub mod vm;
+mod wiring;
 
 pub mod cli;
 
@@ -46,7 +47,7 @@ pub use containerd::{ContainerdVersion, UnknownVersion};
 pub use control_plane::ControlPlaneError;
 pub use files::FileError;
 pub use names::{BadName, ClusterName};
-pub use network::NetworkError;
+
 pub use node::{Node, NodeError};
 pub use pieces::PieceError;
 pub use pki::PkiError;
@@ -55,3 +56,4 @@ pub use process::{ProcessId, StartError};
 pub use registry::{RegistryError, names as cluster_names};
 pub use session::{Session, WaitError};
 pub use tool::ToolError;
+pub use wiring::NetworkError;

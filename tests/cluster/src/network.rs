@@ -1,11 +1,9 @@
-//! The network of a cluster: a bridge on the machine, and a network namespace for the control plane
-//! and for each node. All addresses come from the cluster's number.
+//! The addresses and names of a cluster's network: a bridge on the machine, and a network namespace for
+//! the control plane and for each node. All come from the cluster's number.
 
-use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
-use crate::files::{self, FileError};
 use crate::tool::{self, ToolError};
 
 /// The first of the 10.x.0.0/16 networks that clusters use; the last is 10.255.0.0/16.
@@ -73,54 +71,6 @@ impl Network {
         routes.split_whitespace().any(|word| word.starts_with(&prefix))
             || links.split([' ', ':', '@']).any(|word| word == bridge)
     }
-
-    /// Makes the bridge, which tells whoever looks at it whose it is. What it is called must be
-    /// written down before.
-    pub(crate) fn make_bridge(self, owner: &str) -> Result<(), ToolError> {
-        let (bridge, address) = (self.bridge(), self.machine());
-        batch(
-            None,
-            &format!(
-                "link add {bridge} type bridge\naddress add {address}/17 dev {bridge}\nlink set {bridge} up alias {owner}\n"
-            ),
-        )
-    }
-
-    /// Makes the namespace bound to `file` and its cable to the bridge.
-    pub(crate) fn make_namespace(self, file: &Path, node: Option<u8>, owner: &str) -> Result<(), NetworkError> {
-        files::write(file, "")?;
-        tool::run(tool::bound_command("unshare", [format!("--net={}", file.display())]).arg("true"))?;
-        let (cable, bridge) = (self.cable(node), self.bridge());
-        let address = node.map_or_else(|| self.control_plane(), |index| self.node(index));
-        let path = file.display();
-        batch(
-            None,
-            &format!(
-                "link add {cable} type veth peer name eth0 netns {path}\nlink set {cable} master {bridge}\nlink set {cable} up alias {owner}\n"
-            ),
-        )?;
-        let inside = format!(
-            "link set lo up\naddress add {address}/17 dev eth0\nlink set eth0 up\nroute add default via {}\n",
-            self.machine()
-        );
-        Ok(batch(Some(file), &inside)?)
-    }
-
-    /// Adds, to a namespace or the machine, the ways to the pods of nodes.
-    pub(crate) fn add_routes(self, namespace: Option<&Path>, nodes: &[u8]) -> Result<(), ToolError> {
-        let mut commands = String::new();
-        for index in nodes {
-            let _ = writeln!(commands, "route replace {} via {}", self.pods(*index), self.node(*index));
-        }
-        batch(namespace, &commands)
-    }
-
-    /// Removes the way to the pods of a node. One that is not there is no error.
-    pub(crate) fn remove_route(self, namespace: Option<&Path>, node: u8) -> Result<(), ToolError> {
-        let mut command = ip(namespace);
-        command.args(["route", "flush", &self.pods(node)]);
-        tool::run(&mut command).map(drop)
-    }
 }
 
 /// What the machine has: its routes and its links, as `ip` prints them.
@@ -138,30 +88,6 @@ pub(crate) fn remove_link(name: &str) -> Option<String> {
     }
     let error = tool::run(&mut tool::command("ip", ["link", "delete", name])).err();
     exists().then(|| format!("network link {name}: {}", error.map_or_else(String::new, |error| error.to_string())))
-}
-
-fn ip(namespace: Option<&Path>) -> std::process::Command {
-    match namespace {
-        None => tool::bound_command("ip", [""; 0]),
-        Some(file) => tool::bound_command("nsenter", [format!("--net={}", file.display()), "ip".to_owned()]),
-    }
-}
-
-fn batch(namespace: Option<&Path>, commands: &str) -> Result<(), ToolError> {
-    let mut command = ip(namespace);
-    command.args(["-batch", "-"]);
-    tool::run_with_input(&mut command, commands).map(drop)
-}
-
-/// A network that could not be made.
-#[derive(Debug, thiserror::Error)]
-pub enum NetworkError {
-    /// A tool failed.
-    #[error(transparent)]
-    Tool(#[from] ToolError),
-    /// A file could not be made.
-    #[error(transparent)]
-    File(#[from] FileError),
 }
 
 #[cfg(test)]

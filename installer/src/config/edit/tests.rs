@@ -169,21 +169,32 @@ fn any_config() -> impl Strategy<Value = (String, Dialect)> {
     })
 }
 
+/// As many as every change affords, or, with `KWASM_TEST_LONG`, as many as trust needs. Texts that cannot be
+/// edited do not count.
+fn cases() -> ProptestConfig {
+    let cases = if std::env::var_os("KWASM_TEST_LONG").is_some() { 100_000 } else { 2_000 };
+    ProptestConfig { cases, max_global_rejects: 4 * cases, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(cases())]
 
     #[test]
     fn taking_out_what_was_put_in_is_the_identity((text, dialect) in any_config()) {
         let entries = [Entry::oci("crun", "/usr/bin/crun"), wasmtime()];
         let names = ["crun".to_owned(), "wasmtime".to_owned()];
-        let Ok(edited) = add(&text, dialect, &entries) else { return Ok(()) };
+        let edited = add(&text, dialect, &entries);
+        prop_assume!(edited.is_ok());
+        let edited = edited.unwrap();
         let cut = cut_block(&edited.text, dialect, &edited.block, &names);
         prop_assert_eq!(cut.as_deref(), Some(text.as_str()));
     }
 
     #[test]
     fn taking_out_by_key_leaves_all_values_of_others((text, dialect) in any_config()) {
-        let Ok(edited) = add(&text, dialect, &[wasmtime()]) else { return Ok(()) };
+        let edited = add(&text, dialect, &[wasmtime()]);
+        prop_assume!(edited.is_ok());
+        let edited = edited.unwrap();
         let removed = remove(&edited.text, dialect, &names()).unwrap();
         let (mut before, mut after) = (as_json(&text).unwrap(), as_json(&removed).unwrap());
         for depth in (1..=4).rev() {
@@ -194,8 +205,26 @@ proptest! {
     }
 
     #[test]
+    fn adding_changes_no_value_of_others((text, dialect) in any_config()) {
+        let edited = add(&text, dialect, &[wasmtime()]);
+        prop_assume!(edited.is_ok());
+        let (before, mut after) = (as_json(&text).unwrap(), as_json(&edited.unwrap().text).unwrap());
+        if let Some(Json::Object(runtimes)) = at(&mut after, dialect.runtimes()) {
+            runtimes.remove("wasmtime");
+        }
+        let mut before = before;
+        for depth in (1..=4).rev() {
+            prune(&mut before, &dialect.runtimes()[..depth]);
+            prune(&mut after, &dialect.runtimes()[..depth]);
+        }
+        prop_assert_eq!(before, after);
+    }
+
+    #[test]
     fn every_line_of_the_file_survives_an_addition((text, dialect) in any_config()) {
-        let Ok(edited) = add(&text, dialect, &[wasmtime()]) else { return Ok(()) };
+        let edited = add(&text, dialect, &[wasmtime()]);
+        prop_assume!(edited.is_ok());
+        let edited = edited.unwrap();
         prop_assert_eq!(edited.text.replacen(&edited.block, "", 1), text);
     }
 

@@ -12,11 +12,12 @@ use crate::containerd::ContainerdVersion;
 use crate::control_plane::Layout;
 use crate::files::FileError;
 use crate::ledger::{Ledger, Made};
-use crate::network::{Network, NetworkError};
+use crate::network::Network;
 use crate::pieces::Pieces;
 use crate::pki::PkiError;
 use crate::process::{ProcessId, StartError, entering};
 use crate::tool::{self, ToolError};
+use crate::wiring::{NetworkError, Wiring};
 
 /// What is written down about a node.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -229,10 +230,10 @@ impl Node {
     }
 
     /// Makes its network: a namespace and a cable. Its routes are the cluster's affair.
-    pub(crate) fn make_network(&self, ledger: &Ledger) -> Result<(), NodeError> {
+    pub(crate) fn make_network(&self, ledger: &Ledger, wiring: &Wiring) -> Result<(), NodeError> {
         ledger.note(&Made::Link { name: self.network.cable(Some(self.record.index)) })?;
         ledger.note(&Made::Mount { point: self.namespace() })?;
-        Ok(self.network.make_namespace(&self.namespace(), Some(self.record.index), self.name())?)
+        Ok(wiring.make_namespace(&self.namespace(), Some(self.record.index), self.name())?)
     }
 
     /// Makes its files and boots it.

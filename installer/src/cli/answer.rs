@@ -1,0 +1,94 @@
+//! What a command answers, for people or for programs.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use kwasm_api::Report;
+use kwasm_api::report::RuntimeState;
+use serde_json::{Value as Json, json};
+
+use super::arguments::Output;
+use crate::failure::Stop;
+use crate::render;
+use crate::run::{Prepared, refused};
+use crate::status::Status;
+
+/// The exit code of `status` and `verify` on a node that is not as it should be.
+const NOT_WELL: u8 = 1;
+
+pub(super) enum Answer {
+    /// A run, and why it stopped if it did.
+    Report(Report, Option<Stop>),
+    /// What would be done.
+    Plan(Box<Prepared>),
+    /// What is there; and whether silence means that all is well.
+    Status(Status, bool),
+    /// `recover` found no run that was cut off.
+    NothingToRecover,
+}
+
+impl Answer {
+    pub(super) fn refused(stop: Stop) -> Self {
+        let (report, stop) = refused(stop);
+        Self::Report(report, stop)
+    }
+
+    /// Prints the answer, writes the Report where one is wanted, and gives the exit code.
+    pub(super) fn finish(&self, output: Output, file: Option<&mut File>) -> ExitCode {
+        match output {
+            Output::Text => print!("{}", self.text()),
+            Output::Json => println!("{}", self.json()),
+        }
+        if let Some(Err(error)) = file.map(|file| file.write_all(self.report().to_json().as_bytes())) {
+            eprintln!("kwasm-installer: cannot write the Report: {error}");
+        }
+        match self {
+            Self::Report(_, Some(stop)) => {
+                eprintln!("kwasm-installer: {stop}\nThe node: {:?}. What to do: {}.", stop.state, stop.remedy);
+                ExitCode::from(stop.exit_code())
+            }
+            Self::Status(status, _) if !status.is_well() => ExitCode::from(NOT_WELL),
+            _ => ExitCode::SUCCESS,
+        }
+    }
+
+    fn report(&self) -> Report {
+        match self {
+            Self::Report(report, _) => report.clone(),
+            _ => Report { version: 1, ..Report::default() },
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Report(report, _) => runtimes(report),
+            Self::Plan(prepared) => render::plan(&prepared.observed, &prepared.plan),
+            Self::Status(status, quiet) if *quiet && status.is_well() => String::new(),
+            Self::Status(status, _) => status.to_string(),
+            Self::NothingToRecover => "no run was cut off: nothing to recover\n".to_owned(),
+        }
+    }
+
+    fn json(&self) -> Json {
+        match self {
+            Self::Report(report, _) => json!(report),
+            Self::Plan(prepared) => render::plan_document(&prepared.observed, &prepared.plan),
+            Self::Status(status, _) => json!(status),
+            Self::NothingToRecover => json!(self.report()),
+        }
+    }
+}
+
+fn runtimes(report: &Report) -> String {
+    let line = |runtime: &kwasm_api::report::RuntimeReport| {
+        let state = match runtime.state {
+            RuntimeState::Ready => "ready",
+            RuntimeState::Removed => "removed",
+            RuntimeState::Failed => "failed",
+        };
+        let path = runtime.path.as_deref().map(|path| format!(", {path}")).unwrap_or_default();
+        format!("{}: {state} (handler {}{path})\n", runtime.name, runtime.handler)
+    };
+    report.runtimes.iter().map(line).collect()
+}
