@@ -9,7 +9,8 @@ use super::{Form, Layout, Platform, Seen};
 
 pub(super) fn platform(seen: &Seen<'_>) -> Platform {
     let main = PathBuf::from(seen.option(&["--config", "-c"]).unwrap_or("/etc/crio/crio.conf"));
-    let folder = Path::new(seen.option(&["--config-dir", "-d"]).unwrap_or("/etc/crio/crio.conf.d"));
+    let told = seen.option(&["--config-dir", "-d"]).map(Path::new);
+    let folder = told.or_else(|| seen.remembered()?.parent()).unwrap_or(Path::new("/etc/crio/crio.conf.d"));
     let layout = Layout { path: folder.join("99-kwasm.conf"), form: Form::CrioDropIn, loaded: main };
     seen.platform(seen.option(&["--listen"]).map(str::to_owned), layout)
 }

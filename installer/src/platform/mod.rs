@@ -199,6 +199,11 @@ impl Seen<'_> {
         text(self.files(), path)
     }
 
+    /// The file that an earlier run wrote, where the daemon does not run and cannot tell what it reads.
+    fn remembered(&self) -> Option<&Path> {
+        self.recorded.filter(|_| self.claim.process.is_none())
+    }
+
     /// The value of the daemon's command line option.
     fn option(&self, names: &[&str]) -> Option<&str> {
         self.claim.process.as_ref()?.option(names)

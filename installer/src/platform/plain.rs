@@ -1,7 +1,7 @@
 //! containerd under its own unit: packages, kubeadm, kind, minikube, EKS, AKS; and beside Docker, where its
 //! CRI is switched off by design.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::evidence::config_of;
 use super::{Form, Layout, Platform, Seen, evidence};
@@ -11,7 +11,8 @@ const NAME_DIRS: [&str; 2] = ["/usr/local/bin", "/usr/bin"];
 
 pub(super) fn platform(seen: &Seen<'_>) -> Platform {
     let process = seen.claim.process.as_ref();
-    let path = process.map_or_else(|| PathBuf::from(evidence::CONTAINERD_CONFIG), config_of);
+    let remembered = seen.remembered().map(Path::to_owned);
+    let path = process.map(config_of).or(remembered).unwrap_or_else(|| evidence::CONTAINERD_CONFIG.into());
     let kubelet = seen.evidence.has_kubelet();
     let form = if seen.claim.without_cri && !kubelet { Form::ByName } else { Form::Main };
     let layout = Layout { loaded: path.clone(), path, form };

@@ -22,8 +22,11 @@ const BASE_SINCE: [(u32, u32); 5] = [(24, 17), (25, 13), (26, 8), (27, 5), (28, 
 
 pub(super) fn platform(seen: &Seen<'_>) -> Result<Platform, Stop> {
     let name = if seen.claim.kind == Kind::Rke2 { "rke2" } else { "k3s" };
-    let usual = format!("/var/lib/rancher/{name}/agent/etc/containerd/config.toml");
-    let rendered = PathBuf::from(seen.option(&["--config", "-c"]).unwrap_or(&usual));
+    let folders = seen.remembered().into_iter().flat_map(Path::ancestors).map(|folder| folder.join("config.toml"));
+    let remembered = folders.into_iter().find(|config| seen.files().metadata(config).is_some());
+    let usual = PathBuf::from(format!("/var/lib/rancher/{name}/agent/etc/containerd/config.toml"));
+    let told = seen.option(&["--config", "-c"]).map(PathBuf::from);
+    let rendered = told.or(remembered).unwrap_or(usual);
     let Some(text) = seen.text(&rendered) else {
         let words = format!("{} has not written {} yet", seen.claim.kind, rendered.display());
         return Err(Stop::unchanged("read the rendered configuration", Reason::NodeNotSupported, words));

@@ -31,6 +31,24 @@ fn a_read_only_system_that_lacks_the_handler_tells_a_way_out_of_its_own() {
 }
 
 #[test]
+fn a_daemon_that_our_run_left_dead_is_mended_where_it_reads_its_configuration() {
+    let mut node = Node::of("flatcar-own-config");
+    let elsewhere = "/etc/containerd/flatcar.toml";
+    fs::rename(node.path("/etc/containerd/config.toml"), node.path(elsewhere)).unwrap();
+    node.facts.loaded = elsewhere.to_owned();
+    node.facts.running[1].arguments[2] = elsewhere.to_owned();
+    node.boot_anew();
+    let before = node.tree();
+    assert_eq!(node.mood(Mood::Broken).must_fail(&[bundled("wasmtime")]).exit_code(), 5);
+    node.facts.running.remove(1);
+    node.facts.units[0].main_pid = None;
+    node.mood(Mood::Healthy).must_apply(&[bundled("wasmtime")]);
+    assert_eq!(node.handlers(), ["runc", "wasmtime"]);
+    node.must_apply(&[]);
+    assert_eq!(differences(&node.tree(), &before), Vec::<String>::new());
+}
+
+#[test]
 fn a_daemon_that_reads_another_file_now_is_told_before_ours_is_forgotten() {
     let mut node = Node::of("flatcar-own-config");
     node.must_apply(&[bundled("wasmtime")]);
