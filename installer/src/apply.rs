@@ -12,8 +12,12 @@ use crate::host::system::SystemError;
 use crate::ledger::{Ledger, Pending};
 use crate::observe::{Effective, Host, Observed, load};
 use crate::plan::Plan;
+use crate::platform::{Form, TakeUp};
 use crate::step::Step;
 use crate::verify::{self, Expected, Unmet};
+
+/// How long a shim may take to tell its version.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// Is told what is being done, one line at a time.
 pub type Progress<'a> = &'a dyn Fn(&str);
@@ -36,22 +40,26 @@ pub struct Transaction<'a> {
     pub restarts: Cell<u32>,
 }
 
-/// Asks containerd itself what it would make of the plan's configuration.
+/// Asks the daemon itself what it would make of the plan's configuration.
 ///
 /// # Errors
 /// If it refuses it, if our handlers are not in it, or if anything else is different.
 pub fn check_candidate(host: &Host, observed: &Observed, effective: &Effective, plan: &Plan) -> Result<(), Stop> {
-    let path = observed.daemon.config_path.display();
-    let step = format!("load the new {path} with containerd");
-    let dump: Dump = load(host, &observed.daemon, plan.config.as_deref(), observed.config.as_deref())
+    if observed.platform.layout.form == Form::ByName {
+        return Ok(());
+    }
+    let path = observed.platform.layout.path.display();
+    let daemon = observed.platform.kind.daemon();
+    let step = format!("load the new {path} with {daemon}");
+    let dump: Dump = load(host, observed, &plan.candidate)
         .map_err(|words| Stop::unchanged(&step, Reason::CandidateRefused, words))?;
     let handlers: Vec<String> = plan.expected.entries.iter().map(|entry| entry.handler.clone()).collect();
     let loaded = dump.handlers();
     let absent =
         plan.expected.entries.iter().find(|entry| !loaded.get(&entry.handler).is_some_and(|table| entry.is_in(table)));
     if let Some(entry) = absent {
-        let version = &observed.daemon.version;
-        let words = format!("containerd {version} would load {path} without the handler `{}`", entry.handler);
+        let version = &observed.platform.daemon.version;
+        let words = format!("{daemon} {version} would load {path} without the handler `{}`", entry.handler);
         return Err(Stop::unchanged(step, Reason::HandlerNotLoaded, words));
     }
     let differences = effective.dump.differences(&dump, &handlers);
@@ -69,7 +77,7 @@ impl Transaction<'_> {
     /// If a step failed; what was done is undone then, and the error says whether that succeeded.
     pub fn run(&self) -> Result<(), Stop> {
         let mut done: Vec<Step> = self.unfinished().into_iter().collect();
-        if !self.plan.change.is_empty() || self.plan.restart.is_some() {
+        if !self.plan.change.is_empty() || self.plan.take_up.is_some() {
             self.begin().map_err(|error| self.take_back(&done, &file_stop("write the ledger", &error)))?;
         }
         for step in &self.plan.change {
@@ -78,7 +86,7 @@ impl Transaction<'_> {
             step.apply(&self.host.files)
                 .map_err(|error| self.take_back(&done, &file_stop(&step.to_string(), &error)))?;
         }
-        self.restart().map_err(|stop| self.take_back(&done, &stop))?;
+        self.take_up().and_then(|()| self.try_named()).map_err(|stop| self.take_back(&done, &stop))?;
         self.settle().map_err(|error| {
             let mut stop = file_stop("clean up", &error).left(NodeState::NeedsAttention);
             stop.message = format!("CRI serves what it should, but leftovers stay: {}", stop.message);
@@ -91,7 +99,7 @@ impl Transaction<'_> {
         let previous = self.observed.unfinished()?;
         (self.progress)("an earlier run did not end: going on from where it stopped");
         Some(Step::Configure {
-            path: self.observed.daemon.config_path.clone(),
+            path: self.observed.platform.layout.path.clone(),
             text: self.observed.config.clone(),
             previous: previous.clone(),
             attributes: self.observed.config_attributes,
@@ -105,11 +113,11 @@ impl Transaction<'_> {
         Ledger { pending, ..Ledger::settled(current) }.write(&self.host.files)
     }
 
-    fn restart(&self) -> Result<(), Stop> {
-        let Some(unit) = &self.plan.restart else { return Ok(()) };
-        let step = format!("restart {unit}");
+    fn take_up(&self) -> Result<(), Stop> {
+        let Some(take_up) = &self.plan.take_up else { return Ok(()) };
+        let step = take_up.to_string();
         (self.progress)(&step);
-        self.restart_unit(unit)
+        self.reach_daemon(take_up)
             .map_err(|error| self.with_last_words(Stop::unchanged(&step, Reason::RestartFailed, error)))?;
         (self.progress)("wait for CRI to serve the handlers");
         self.wait(&self.plan.expected).map_err(|unmet| {
@@ -123,9 +131,23 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    fn restart_unit(&self, unit: &str) -> Result<(), SystemError> {
+    fn reach_daemon(&self, take_up: &TakeUp) -> Result<(), SystemError> {
         self.restarts.set(self.restarts.get() + 1);
-        self.host.system.restart(unit)
+        match take_up {
+            TakeUp::Restart(unit) => self.host.system.restart(unit),
+            TakeUp::EndInit => self.host.system.end_init(),
+            TakeUp::Watched => Ok(()),
+        }
+    }
+
+    /// Where there is no CRI to ask, the shims themselves are.
+    fn try_named(&self) -> Result<(), Stop> {
+        self.plan.named.iter().try_for_each(|shim| {
+            let step = format!("ask {} for its version", shim.display());
+            (self.progress)(&step);
+            let answer = self.host.system.try_out(shim, "-v", ANSWER);
+            answer.map_err(|error| Stop::unchanged(step, Reason::HandlerNotServed, error))
+        })
     }
 
     fn wait(&self, expected: &Expected) -> Result<(), Unmet> {
@@ -133,7 +155,7 @@ impl Transaction<'_> {
     }
 
     fn with_last_words(&self, mut stop: Stop) -> Stop {
-        let words = self.host.system.last_words(&self.observed.daemon.unit);
+        let words = self.host.system.last_words(&self.observed.platform.daemon.unit);
         stop.message = format!("{}\n{}", stop.message, words.trim_end());
         stop
     }
@@ -143,8 +165,11 @@ impl Transaction<'_> {
         if self.plan.leaves_nothing() && self.plan.cleanup.is_empty() {
             return Ledger::remove(files);
         }
-        // Directories count as ours until they are gone.
+        // Directories and links count as ours until they are gone.
         let mut state = self.plan.state.clone();
+        state.named.extend(self.observed.state.named.iter().cloned());
+        state.named.sort();
+        state.named.dedup();
         state.created_dirs.extend(self.observed.state.created_dirs.iter().cloned());
         state.created_dirs.sort();
         state.created_dirs.dedup();
@@ -169,9 +194,9 @@ impl Transaction<'_> {
         }
         // An unfinished earlier run may have left a daemon that has loaded what was just taken away.
         if self.restarts.get() > 0 || self.observed.unfinished().is_some() {
-            let unit = &self.observed.daemon.unit;
-            (self.progress)(&format!("restart {unit} with the configuration before"));
-            troubles.extend(self.restart_unit(unit).err().map(|error| error.to_string()));
+            let take_up = &self.observed.platform.take_up;
+            (self.progress)(&format!("{take_up}, with the configuration before"));
+            troubles.extend(self.reach_daemon(take_up).err().map(|error| error.to_string()));
             troubles.extend(self.wait(&self.before()).err().map(|unmet| unmet.to_string()));
         }
         if troubles.is_empty() {

@@ -13,8 +13,14 @@ pub enum Reason {
     NodeBusy,
     /// The node's container runtime is none that this version knows.
     NodeNotSupported,
+    /// What was seen of the node contradicts itself.
+    NodeAmbiguous,
     /// containerd is too old.
     ContainerdTooOld,
+    /// CRI-O is too old.
+    CrioTooOld,
+    /// The node's container runtime cannot start a binary of this kind.
+    RuntimeKindNotSupported,
     /// CRI is switched off or did not answer before anything was changed.
     CriNotAvailable,
     /// The configuration is not TOML.
@@ -83,6 +89,13 @@ impl Stop {
         Self { step: step.into(), reason, message: message.to_string(), state: NodeState::Unchanged, remedy }
     }
 
+    /// The same with a better way out.
+    #[must_use]
+    pub fn with_remedy(mut self, remedy: &str) -> Self {
+        remedy.clone_into(&mut self.remedy);
+        self
+    }
+
     /// The same with what the node looks like after undoing.
     #[must_use]
     pub fn left(mut self, state: NodeState) -> Self {
@@ -119,11 +132,16 @@ impl Reason {
             }
             Self::NodeBusy => "wait for the other installer to end; it holds /run/kwasm-installer.lock",
             Self::NodeNotSupported => {
-                "this version supports containerd under the systemd unit containerd.service; elsewhere install the runtime by other means and use the source `preinstalled`"
+                "see docs/installer.md for the systems that are known; elsewhere install the runtime by other means and use the source `preinstalled`"
             }
+            Self::NodeAmbiguous => "disable the container runtime that is not needed, or restart the one that is",
             Self::ContainerdTooOld => "update containerd to 1.6 or newer",
+            Self::CrioTooOld => "update CRI-O to 1.30 or newer",
+            Self::RuntimeKindNotSupported => {
+                "choose another runtime for this node, or keep it away by the nodeSelector"
+            }
             Self::CriNotAvailable => {
-                "repair the node's containerd first: `systemctl status containerd` and `crictl info` tell more"
+                "repair the node's container runtime first: `crictl info` and the journal of its unit tell more"
             }
             Self::ConfigNotToml | Self::ConfigNotLoadable => {
                 "repair the file: `containerd config dump` must print a configuration; containerd keeps running with the one it has loaded until its next restart"
@@ -145,14 +163,16 @@ impl Reason {
             }
             Self::ArtifactRefused => "correct the WasmRuntime, or what the server has under that name",
             Self::BinaryMissing => "install the binary on the node, or correct the path",
-            Self::NoInstallDirectory => "name a directory with --install-dir that is writable and not mounted noexec",
+            Self::NoInstallDirectory => {
+                "name a directory with --install-dir that is writable, not mounted noexec and on a disk"
+            }
             Self::RuntimeInUse => "delete the pods of the runtime first, or use --force",
             Self::LedgerNotReadable => {
                 "look at /var/lib/kwasm/installer/ledger.json; use the installer version that wrote it"
             }
             Self::FileNotChanged => "make room or make the file system writable, then run it again",
             Self::RestartFailed | Self::CriDidNotReturn | Self::HandlerNotServed => {
-                "look at `journalctl -u containerd`; the installer can be run again at any time"
+                "look at the journal of the container runtime's unit; the installer can be run again at any time"
             }
         }
     }

@@ -17,7 +17,8 @@ use crate::host::files::{Attributes, FileError, temporary};
 /// The folder of the ledger.
 pub const FOLDER: &str = "/var/lib/kwasm/installer";
 
-const FOLDERS: [&str; 2] = ["/var/lib/kwasm", FOLDER];
+/// The folders that are made for it, the outer one first.
+pub const FOLDERS: [&str; 2] = ["/var/lib/kwasm", FOLDER];
 
 /// The ledger.
 pub const FILE: &str = "/var/lib/kwasm/installer/ledger.json";
@@ -51,6 +52,9 @@ pub struct State {
     /// The configuration file that was edited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<ConfigRecord>,
+    /// Links on the daemon's `PATH`, by which shims are found without a configuration.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub named: Vec<PathBuf>,
     /// Directories that were not there before, the outermost first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub created_dirs: Vec<PathBuf>,
@@ -158,6 +162,13 @@ impl Ledger {
         only(outer, None) || only(inner, unfinished)
     }
 
+    /// The configuration file that was written, or was going to be.
+    #[must_use]
+    pub fn config_path(&self) -> Option<&Path> {
+        let pending = self.pending.as_ref().and_then(|pending| pending.state.config.as_ref());
+        self.current.config.as_ref().or(pending).map(|record| record.path.as_path())
+    }
+
     /// What the node is at, `file` being the configuration file's text: where a transaction did not end, the
     /// old state if the file is still the old one, else the new.
     #[must_use]
@@ -171,6 +182,11 @@ impl Ledger {
             }
         }
         state.created_dirs.sort();
+        for link in self.current.named.iter().chain(&pending.state.named) {
+            if !state.named.contains(link) {
+                state.named.push(link.clone());
+            }
+        }
         state.install_dir = state
             .install_dir
             .or_else(|| pending.state.install_dir.clone())
@@ -183,7 +199,7 @@ impl State {
     /// Whether nothing of ours is on the node.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.runtimes.is_empty() && self.config.is_none()
+        self.runtimes.is_empty() && self.config.is_none() && self.named.is_empty()
     }
 }
 

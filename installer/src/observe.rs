@@ -1,29 +1,26 @@
 //! Reading the node. Nothing is changed here, and nothing is decided except what cannot be read at all.
 
+mod effective;
+mod inventory;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use effective::{Effective, Loadable, effective, load};
+
 use crate::artifacts::client::Limits;
 use crate::artifacts::network::Network;
 use crate::artifacts::remote::Remote;
-use crate::artifacts::{Artifact, ArtifactError, bin_dir, fetch, runtimes_dir};
-use crate::config::dump::Dump;
+use crate::artifacts::{Artifact, ArtifactError, fetch, runtimes_dir};
+use crate::config::Dialect;
 use crate::failure::{Reason, Stop};
-use crate::host::files::{Attributes, attributes_of, temporary};
-use crate::host::system::{CriStatus, Process};
+use crate::host::files::{Attributes, attributes_of};
+use crate::host::system::Process;
 use crate::host::{Files, System};
 use crate::ledger::{Ledger, State};
+use crate::platform::{self, Form, Kind, Platform};
 use crate::target::{Target, Wanted, WantedSource};
-
-/// The unit of a plain containerd node, as containerd itself ships it.
-pub const UNIT: &str = "containerd.service";
-
-/// What containerd reads if nobody names another file.
-const CONFIG: &str = "/etc/containerd/config.toml";
-
-/// Where binaries go if nobody says otherwise; the first that takes programs.
-const INSTALL_DIRS: [&str; 2] = ["/opt/kwasm", "/var/lib/kwasm"];
 
 /// Where bundled runtimes keep what they compiled on the node.
 pub const CACHE: &str = "/var/lib/kwasm/cache";
@@ -55,25 +52,6 @@ pub struct Settings {
     pub limits: Limits,
 }
 
-/// The daemon.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Daemon {
-    /// Such as `1.6.20~ds1`.
-    pub version: String,
-    /// The first number of the version.
-    pub major: u32,
-    /// The second.
-    pub minor: u32,
-    /// The unit that runs it.
-    pub unit: String,
-    /// The program.
-    pub program: PathBuf,
-    /// The file it was told to read.
-    pub config_path: PathBuf,
-    /// The socket it was told to open, if any.
-    pub address: Option<String>,
-}
-
 /// What stands at the place of a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
@@ -88,10 +66,12 @@ pub enum Standing {
 /// Everything that plans are made from.
 #[derive(Clone, Debug)]
 pub struct Observed {
-    /// The daemon.
-    pub daemon: Daemon,
-    /// The configuration file's text; `None` if there is none.
+    /// What kind of node it is.
+    pub platform: Platform,
+    /// The text of the file that is ours to write; `None` if there is none.
     pub config: Option<String>,
+    /// The text that the daemon loads, where that is another file.
+    pub loaded: Option<String>,
     /// A file beside it that a run left which was cut off.
     pub config_leftover: Option<PathBuf>,
     /// Mode and owner of the configuration file.
@@ -108,6 +88,8 @@ pub struct Observed {
     pub fetch_leftovers: Vec<PathBuf>,
     /// Artifacts on the node: name and digest, or a folder that was never finished.
     pub installed: Vec<(String, String)>,
+    /// Links in a folder on the daemon's `PATH`, by which shims are found without a configuration: to what.
+    pub named: BTreeMap<PathBuf, PathBuf>,
     /// What stands where links are or should be.
     pub links: BTreeMap<PathBuf, Standing>,
     /// Processes that run our binaries.
@@ -126,22 +108,22 @@ pub struct Observed {
     pub forced: bool,
 }
 
-/// What the daemon makes of a configuration, and what it serves now.
-#[derive(Clone, Debug, Default)]
-pub struct Effective {
-    /// The configuration without us.
-    pub dump: Dump,
-    /// What CRI says now.
-    pub cri: CriStatus,
-    /// The socket of CRI.
-    pub socket: String,
-}
-
 impl Observed {
     /// Whether an earlier run began a transaction and did not end it.
     #[must_use]
     pub fn interrupted(&self) -> bool {
         self.ledger.as_ref().is_some_and(|ledger| ledger.pending.is_some())
+    }
+
+    /// Version of the configuration's format; 0 where it cannot be understood, and for CRI-O, which has none.
+    #[must_use]
+    pub fn config_version(&self) -> u32 {
+        if self.platform.kind == Kind::Crio {
+            return Dialect::Crio.number();
+        }
+        let fresh = Dialect::fresh(self.platform.daemon.major);
+        let text = self.loaded.as_deref().or(self.config.as_deref());
+        text.map_or(Ok(fresh), Dialect::of).map_or(0, Dialect::number)
     }
 
     /// The text before an unfinished transaction, if the file has another one now.
@@ -157,29 +139,36 @@ impl Observed {
 /// # Errors
 /// If it is no node that this version knows, or something that must be read cannot be.
 pub fn observe(host: &Host, settings: &Settings, target: &Target) -> Result<Observed, Stop> {
-    let daemon = daemon(host)?;
-    let config = config_text(&host.files, &daemon.config_path)?;
-    let attributes = host.files.metadata(&daemon.config_path).as_ref().map(attributes_of);
-    let ledger = Ledger::read(&host.files)
-        .map_err(|error| Stop::unchanged("read the ledger", Reason::LedgerNotReadable, error))?;
+    let files = &host.files;
+    let ledger =
+        Ledger::read(files).map_err(|error| Stop::unchanged("read the ledger", Reason::LedgerNotReadable, error))?;
+    let platform = platform::detect(host, ledger.as_ref().and_then(Ledger::config_path))?;
+    refuse_fixed(&platform, target)?;
+    let path = &platform.layout.path;
+    let config = config_text(files, path)?;
+    let loaded = if platform.layout.loaded == *path { None } else { config_text(files, &platform.layout.loaded)? };
     let state = ledger.as_ref().map(|ledger| ledger.at(config.as_deref())).unwrap_or_default();
-    let install_dir = install_dir(&host.files, settings, &state)?;
-    let artifacts = load_artifacts(&host.files, settings, target, &state, &install_dir)?;
+    refuse_moved(files, &platform, &state)?;
+    let install_dir = install_dir(files, settings, &platform, &state, target)?;
+    let artifacts = load_artifacts(files, settings, target, &state, &install_dir)?;
+    let named = inventory::named(&platform, target, &artifacts, &install_dir);
     Ok(Observed {
-        installed: installed(&host.files, &install_dir),
-        links: links(&host.files, &install_dir, &artifacts),
+        installed: inventory::installed(files, &install_dir),
+        links: inventory::links(files, &install_dir, &artifacts, named.keys().chain(&state.named)),
         processes: host.system.processes_below(&runtimes_dir(&install_dir)),
-        missing_dirs: missing_dirs(&host.files, &daemon, &install_dir, &artifacts),
-        own_dirs: own_dirs(&host.files, &install_dir, &state),
-        missing_binaries: missing_binaries(&host.files, target),
-        cache: host.files.metadata(Path::new(CACHE)).map(|_| CACHE.into()),
-        bare_ledger_folder: ledger.is_none() && Ledger::has_bare_folder(&host.files),
+        missing_dirs: inventory::missing_dirs(files, &platform, &install_dir, &artifacts),
+        own_dirs: inventory::own_dirs(files, &install_dir, &state),
+        missing_binaries: inventory::missing_binaries(files, target),
+        cache: files.metadata(Path::new(CACHE)).map(|_| CACHE.into()),
+        bare_ledger_folder: ledger.is_none() && Ledger::has_bare_folder(files),
         forced: settings.force,
-        fetch_leftovers: fetch::leftovers(&host.files, &install_dir),
-        config_leftover: config_leftover(&host.files, &daemon.config_path),
-        config_attributes: attributes.unwrap_or(Attributes::CONFIG),
-        daemon,
+        fetch_leftovers: fetch::leftovers(files, &install_dir),
+        config_leftover: inventory::config_leftover(files, path),
+        config_attributes: files.metadata(path).as_ref().map_or(Attributes::CONFIG, attributes_of),
+        named,
+        platform,
         config,
+        loaded,
         ledger,
         state,
         install_dir,
@@ -187,103 +176,34 @@ pub fn observe(host: &Host, settings: &Settings, target: &Target) -> Result<Obse
     })
 }
 
-/// Finds out what the daemon makes of `base`, the configuration without us, and asks CRI.
-///
-/// # Errors
-/// If the daemon refuses it, or CRI is switched off or does not answer although no transaction is unfinished.
-pub fn effective(host: &Host, observed: &Observed, base: Option<&str>) -> Result<Effective, Stop> {
-    let step = format!("load {} with containerd", observed.daemon.config_path.display());
-    let dump = load(host, &observed.daemon, base, observed.config.as_deref())
-        .map_err(|words| Stop::unchanged(step, Reason::ConfigNotLoadable, words))?;
-    if dump.disables_cri() {
-        let words = format!("the CRI plugin is disabled in {}", observed.daemon.config_path.display());
-        return Err(Stop::unchanged("ask CRI", Reason::CriNotAvailable, words));
-    }
-    let socket = observed.daemon.address.clone().unwrap_or_else(|| dump.socket().to_owned());
-    let cri = match ask_patiently(host, &socket) {
-        Ok(cri) => cri,
-        // Our own earlier run may have left it so: then this run mends it.
-        Err(_) if observed.interrupted() => CriStatus::default(),
-        Err(words) => return Err(Stop::unchanged("ask CRI", Reason::CriNotAvailable, words)),
-    };
-    Ok(Effective { dump, cri, socket })
-}
-
-/// What the daemon would make of a text.
-///
-/// # Errors
-/// In the daemon's words, if it refuses the text.
-pub fn load(host: &Host, daemon: &Daemon, text: Option<&str>, current: Option<&str>) -> Result<Dump, String> {
-    let printed = match text {
-        None => host.system.config_dump(&daemon.program, None),
-        Some(_) if text == current => host.system.config_dump(&daemon.program, Some(&daemon.config_path)),
-        Some(text) => {
-            let beside = candidate_path(&daemon.config_path, text);
-            let attributes = Attributes::PRIVATE;
-            host.files.write_new(&beside, attributes, &mut text.as_bytes()).map_err(|error| error.to_string())?;
-            let printed = host.system.config_dump(&daemon.program, Some(&beside));
-            host.files.remove(&beside).map_err(|error| error.to_string())?;
-            printed
+/// Where the configuration cannot be changed, only what is there already can be asked for.
+fn refuse_fixed(platform: &Platform, target: &Target) -> Result<(), Stop> {
+    let Form::Fixed(refusal) = &platform.layout.form else { return Ok(()) };
+    match target.runtimes.iter().find(|wanted| wanted.source != WantedSource::Preinstalled) {
+        None => Ok(()),
+        Some(wanted) => {
+            let words = format!("cannot register {}: {}", wanted.runtime.name, refusal.why);
+            Err(Stop::unchanged("look for the configuration", Reason::NodeNotSupported, words)
+                .with_remedy(&refusal.way_out))
         }
-    };
-    let printed = printed.map_err(|error| error.to_string())?;
-    Dump::parse(&printed).map_err(|error| format!("containerd printed no TOML: {}", error.message()))
-}
-
-/// `/run` forgets what a crash left; only relative imports need the file's own folder.
-fn candidate_path(config: &Path, text: &str) -> PathBuf {
-    if imports_relatively(text) { temporary(config) } else { PathBuf::from("/run/.kwasm-candidate") }
-}
-
-fn imports_relatively(text: &str) -> bool {
-    let document = toml_edit::Document::parse(text).ok();
-    let imports = document.as_ref().and_then(|document| document.get("imports")?.as_array());
-    imports.is_some_and(|paths| paths.iter().filter_map(|path| path.as_str()).any(|path| !path.starts_with('/')))
-}
-
-fn ask_patiently(host: &Host, socket: &str) -> Result<CriStatus, String> {
-    // A daemon that somebody else has just restarted needs a moment.
-    const TRIES: usize = 40;
-    let mut words = String::new();
-    for _ in 0..TRIES {
-        match host.system.cri(socket) {
-            Ok(status) if status.ready => return Ok(status),
-            Ok(status) => words = format!("the condition RuntimeReady is false: {}", status.message),
-            Err(error) => words = error.to_string(),
-        }
-        host.system.pause(Duration::from_millis(250));
     }
-    Err(words)
 }
 
-fn daemon(host: &Host) -> Result<Daemon, Stop> {
-    let step = "look for containerd";
-    let unit = host.system.unit(UNIT).map_err(|error| Stop::unchanged(step, Reason::NodeNotSupported, error))?;
-    if !unit.loaded {
-        return Err(Stop::unchanged(step, Reason::NodeNotSupported, format!("there is no unit {UNIT}")));
+/// What was written must be taken out where it was written.
+fn refuse_moved(files: &Files, platform: &Platform, state: &State) -> Result<(), Stop> {
+    let Some(record) = &state.config else { return Ok(()) };
+    let fixed = matches!(platform.layout.form, Form::Fixed(_));
+    if record.path == platform.layout.path && !fixed {
+        return Ok(());
     }
-    let program = if unit.program.as_os_str().is_empty() { "containerd".into() } else { unit.program };
-    let version =
-        host.system.daemon_version(&program).map_err(|error| Stop::unchanged(step, Reason::NodeNotSupported, error))?;
-    let mut numbers = version.split(['.', '-', '~', '+']).map(|number| number.parse().unwrap_or(0));
-    let (major, minor) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    if (major, minor) < (1, 6) {
-        let words = format!("containerd {version} does not speak CRI v1");
-        return Err(Stop::unchanged(step, Reason::ContainerdTooOld, words));
+    let there = config_text(files, &record.path)?.is_some_and(|text| text.contains(&record.block));
+    if !there || record.block.is_empty() {
+        return Ok(());
     }
-    let config_path = option(&unit.arguments, &["--config", "-c"]).unwrap_or_else(|| CONFIG.to_owned()).into();
-    let address = option(&unit.arguments, &["--address", "-a"]);
-    Ok(Daemon { version, major, minor, unit: UNIT.to_owned(), program, config_path, address })
-}
-
-/// The value of a command line option, as the next word or after `=`.
-fn option(arguments: &[String], names: &[&str]) -> Option<String> {
-    let next = arguments.iter().skip(1);
-    arguments.iter().zip(next.map(Some).chain([None])).find_map(|(word, next)| match word.split_once('=') {
-        Some((name, value)) if names.contains(&name) => Some(value.to_owned()),
-        None if names.contains(&word.as_str()) => next.cloned(),
-        _ => None,
-    })
+    let (old, new) = (record.path.display(), platform.layout.loaded.display());
+    let words = format!("our handlers stand in {old}, but the daemon reads {new} now, or cannot be changed");
+    Err(Stop::unchanged("look for the configuration", Reason::NodeAmbiguous, words)
+        .with_remedy("let the daemon read the old file again, or take our block out of it by hand"))
 }
 
 fn config_text(files: &Files, path: &Path) -> Result<Option<String>, Stop> {
@@ -300,16 +220,25 @@ fn config_text(files: &Files, path: &Path) -> Result<Option<String>, Stop> {
     })
 }
 
-fn install_dir(files: &Files, settings: &Settings, state: &State) -> Result<PathBuf, Stop> {
+fn install_dir(
+    files: &Files,
+    settings: &Settings,
+    platform: &Platform,
+    state: &State,
+    target: &Target,
+) -> Result<PathBuf, Stop> {
     let step = "choose a directory for binaries";
     let chosen = settings.install_dir.clone().or_else(|| state.install_dir.clone());
-    let candidates: Vec<PathBuf> = chosen.map_or_else(|| INSTALL_DIRS.map(PathBuf::from).to_vec(), |dir| vec![dir]);
-    let found = candidates.iter().find(|dir| files.takes_programs(dir)).cloned();
-    found.ok_or_else(|| {
-        let names: Vec<String> = candidates.iter().map(|dir| dir.display().to_string()).collect();
-        let words = format!("read-only or mounted noexec: {}", names.join(", "));
-        Stop::unchanged(step, Reason::NoInstallDirectory, words)
-    })
+    let candidates = chosen.map_or_else(|| platform.install_dirs.clone(), |dir| vec![dir]);
+    let unfit = |dir: &PathBuf| platform.mounts.unfit_for_programs(&files.follow(dir));
+    let brings = target.runtimes.iter().any(|wanted| wanted.artifact().is_some());
+    let found = candidates.iter().find(|dir| unfit(dir).is_none());
+    if let Some(dir) = found.or_else(|| candidates.first().filter(|_| !brings)) {
+        return Ok(dir.clone());
+    }
+    let told: Vec<String> =
+        candidates.iter().filter_map(|dir| Some(format!("{} {}", dir.display(), unfit(dir)?))).collect();
+    Err(Stop::unchanged(step, Reason::NoInstallDirectory, told.join(", ")))
 }
 
 /// The artifacts of the target: as they are on the node already, or from the bundle, or to be fetched.
@@ -362,96 +291,4 @@ fn known_or_remote(
     }
     let step = format!("read {}", folder.display());
     expected.found(files, &folder).map_err(|error| Stop::unchanged(step, Reason::FileNotChanged, error))
-}
-
-fn installed(files: &Files, install_dir: &Path) -> Vec<(String, String)> {
-    let runtimes = runtimes_dir(install_dir);
-    let names = files.names(&runtimes).into_iter();
-    names
-        .flat_map(|name| {
-            let digests = files.names(&runtimes.join(&name));
-            digests.into_iter().map(move |digest| (name.clone(), digest))
-        })
-        .collect()
-}
-
-fn links(files: &Files, install_dir: &Path, wanted: &BTreeMap<String, Artifact>) -> BTreeMap<PathBuf, Standing> {
-    let bin = bin_dir(install_dir);
-    let there = files.names(&bin).into_iter().map(|name| bin.join(name));
-    let wanted = wanted.values().map(|artifact| artifact.link(install_dir));
-    there
-        .chain(wanted)
-        .map(|path| {
-            let standing = match (files.link_target(&path), files.link_metadata(&path)) {
-                (Some(target), _) => Standing::Link(target),
-                (None, Some(_)) => Standing::File,
-                (None, None) => Standing::Nothing,
-            };
-            (path, standing)
-        })
-        .collect()
-}
-
-fn missing_dirs(
-    files: &Files,
-    daemon: &Daemon,
-    install_dir: &Path,
-    artifacts: &BTreeMap<String, Artifact>,
-) -> Vec<PathBuf> {
-    let mut needed: Vec<PathBuf> = Vec::new();
-    if !artifacts.is_empty() {
-        needed.push(bin_dir(install_dir));
-        needed.extend(artifacts.keys().map(|name| runtimes_dir(install_dir).join(name)));
-    }
-    needed.extend(daemon.config_path.parent().map(Path::to_owned));
-    let mut missing: Vec<PathBuf> = needed
-        .iter()
-        .flat_map(|path| path.ancestors())
-        .filter(|path| files.metadata(path).is_none())
-        .map(Path::to_owned)
-        .collect();
-    missing.sort();
-    missing.dedup();
-    missing
-}
-
-fn config_leftover(files: &Files, path: &Path) -> Option<PathBuf> {
-    let beside = [temporary(&files.follow(path)), temporary(path)];
-    beside.into_iter().find(|path| files.link_metadata(path).is_some())
-}
-
-fn own_dirs(files: &Files, install_dir: &Path, state: &State) -> Vec<PathBuf> {
-    let runtimes = runtimes_dir(install_dir);
-    let names = files.names(&runtimes).into_iter().map(|name| runtimes.join(name));
-    let mut dirs: Vec<PathBuf> = names.chain(state.created_dirs.iter().cloned()).collect();
-    dirs.push(runtimes);
-    dirs.retain(|dir| files.metadata(dir).is_some_and(|dir| dir.is_dir()));
-    dirs.sort();
-    dirs.dedup();
-    dirs
-}
-
-fn missing_binaries(files: &Files, target: &Target) -> Vec<PathBuf> {
-    let paths = target.runtimes.iter().filter_map(|wanted| match &wanted.source {
-        WantedSource::Host(path) => Some(path),
-        _ => None,
-    });
-    paths.filter(|path| !files.metadata(path).is_some_and(|file| file.is_file())).cloned().collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use rstest::rstest;
-
-    use super::*;
-
-    #[rstest]
-    #[case(&["containerd"], None)]
-    #[case(&["containerd", "--config", "/a"], Some("/a"))]
-    #[case(&["containerd", "-c=/a", "--log-level", "debug"], Some("/a"))]
-    #[case(&["containerd", "--config"], None)]
-    fn the_configuration_is_the_one_on_the_command_line(#[case] line: &[&str], #[case] expected: Option<&str>) {
-        let line: Vec<String> = line.iter().map(|word| (*word).to_owned()).collect();
-        assert_eq!(option(&line, &["--config", "-c"]).as_deref(), expected);
-    }
 }

@@ -8,7 +8,6 @@ use kwasm_api::report::{Containerd, NodeState, RuntimeReport, RuntimeState};
 
 use crate::apply::{Progress, Transaction, check_candidate};
 use crate::artifacts::{Place, fetch};
-use crate::config::Dialect;
 use crate::failure::{Reason, Stop};
 use crate::observe::{Effective, Host, Observed, Settings, effective, observe};
 use crate::plan::{self, Plan};
@@ -33,7 +32,7 @@ pub fn prepare(host: &Host, settings: &Settings, target: &Target) -> Result<Prep
     let observed = observe(host, settings, target).map_err(|stop| (stop, None))?;
     let decided = (|| {
         let base = plan::base(&observed, target)?;
-        let effective = effective(host, &observed, base.text.as_deref())?;
+        let effective = effective(host, &observed, &base.loaded)?;
         let plan = plan::plan(&observed, target, &base, &effective)?;
         check_candidate(host, &observed, &effective, &plan)?;
         Ok((effective, plan))
@@ -134,14 +133,12 @@ fn failed(mut report: Report, stop: Stop) -> (Report, Option<Stop>) {
 }
 
 fn describe(report: &mut Report, observed: &Observed) {
-    let daemon = &observed.daemon;
-    let fresh = if daemon.major >= 2 { Dialect::V3 } else { Dialect::V2 };
-    let dialect = observed.config.as_deref().map_or(Ok(fresh), Dialect::of);
-    report.distribution = Some("containerd".to_owned());
+    let platform = &observed.platform;
+    report.distribution = Some(platform.kind.to_string());
     report.containerd = Some(Containerd {
-        version: daemon.version.clone(),
-        config_version: dialect.map_or(0, Dialect::number),
-        unit: daemon.unit.clone(),
+        version: platform.daemon.version.clone(),
+        config_version: observed.config_version(),
+        unit: platform.daemon.unit.clone(),
     });
 }
 

@@ -4,7 +4,6 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::config::Dialect;
 use crate::run::Prepared;
 use crate::target::Target;
 
@@ -23,6 +22,7 @@ pub struct Status {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct DaemonStatus {
+    name: &'static str,
     version: String,
     unit: String,
     config_path: String,
@@ -64,15 +64,15 @@ impl Status {
         };
         let ours = |name: &String| target.runtimes.iter().any(|wanted| wanted.runtime.name == *name);
         let runtimes: Vec<_> = plan.runtimes.iter().filter(|report| ours(&report.name)).map(runtime).collect();
-        let fresh = if observed.daemon.major >= 2 { Dialect::V3 } else { Dialect::V2 };
-        let dialect = observed.config.as_deref().map_or(Ok(fresh), Dialect::of);
+        let platform = &observed.platform;
         let mut status = Self {
             version: 1,
             containerd: DaemonStatus {
-                version: observed.daemon.version.clone(),
-                unit: observed.daemon.unit.clone(),
-                config_path: observed.daemon.config_path.display().to_string(),
-                config_version: dialect.map_or(0, Dialect::number),
+                name: platform.kind.daemon(),
+                version: platform.daemon.version.clone(),
+                unit: platform.daemon.unit.clone(),
+                config_path: platform.layout.path.display().to_string(),
+                config_version: observed.config_version(),
             },
             problems: Vec::new(),
             runtimes,
@@ -95,7 +95,11 @@ fn problems(prepared: &Prepared, runtimes: &[RuntimeStatus]) -> Vec<String> {
         problems.push("an earlier run was cut off: `kwasm-installer recover` ends it".to_owned());
     }
     let lost = runtimes.iter().filter(|runtime| !runtime.served);
-    problems.extend(lost.map(|runtime| format!("the running containerd does not serve {}", runtime.handler)));
+    problems.extend(
+        lost.map(|runtime| {
+            format!("the running {} does not serve {}", observed.platform.kind.daemon(), runtime.handler)
+        }),
+    );
     problems.extend(plan.change.iter().map(|step| format!("not done: {step}")));
     problems.extend(plan.cleanup.iter().map(|step| format!("left over: {step}")));
     if problems.is_empty() && !plan.is_empty(observed) {
@@ -109,8 +113,8 @@ impl fmt::Display for Status {
         let daemon = &self.containerd;
         writeln!(
             f,
-            "containerd {} ({}), {} of version {}",
-            daemon.version, daemon.unit, daemon.config_path, daemon.config_version
+            "{} {} ({}), {} of version {}",
+            daemon.name, daemon.version, daemon.unit, daemon.config_path, daemon.config_version
         )?;
         if self.runtimes.is_empty() {
             writeln!(f, "no runtime of ours is on this node")?;

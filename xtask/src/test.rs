@@ -37,11 +37,12 @@ pub fn run(length: Length) -> Result<()> {
     Ok(())
 }
 
-/// The installer's edits, loaded by every containerd that nodes run.
+/// The installer's edits, loaded by every containerd that nodes run and by the newest one.
 fn installer_with_containerds(length: Length) -> Result<()> {
     let session = Session::to_stderr();
     let containerds = ContainerdVersion::ALL.map(|version| pieces::containerd(version, &session));
-    let containerds = containerds.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let newest = pieces::newest_containerd(&session);
+    let containerds = containerds.into_iter().chain([newest]).collect::<Result<Vec<_>, _>>()?;
     let mut tests = cargo();
     tests.args(["test", "--locked", "--package", "kwasm-installer"]);
     match length {

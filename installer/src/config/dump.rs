@@ -1,4 +1,4 @@
-//! The effective configuration as containerd itself prints it (`containerd config dump`).
+//! The effective configuration as the daemon itself prints it (`containerd config dump`, `crio config`).
 
 use std::collections::BTreeSet;
 
@@ -34,10 +34,12 @@ impl Dump {
     #[must_use]
     pub fn socket(&self) -> &str {
         const DEFAULT: &str = "/run/containerd/containerd.sock";
+        const CRIO: &str = "/var/run/crio/crio.sock";
         // Configuration version 4 (containerd 2.3) made the server a plugin.
-        let places = ["/grpc/address", "/plugins/io.containerd.server.v1.grpc/address"];
+        let places = ["/grpc/address", "/plugins/io.containerd.server.v1.grpc/address", "/crio/api/listen"];
         let address = places.iter().find_map(|place| self.values.pointer(place)).and_then(Json::as_str);
-        address.filter(|address| !address.is_empty()).unwrap_or(DEFAULT)
+        let default = if self.dialect() == Dialect::Crio { CRIO } else { DEFAULT };
+        address.filter(|address| !address.is_empty()).unwrap_or(default)
     }
 
     /// Whether the file switches CRI off.
@@ -69,14 +71,25 @@ impl Dump {
         found
     }
 
-    fn runtimes_path(&self) -> [&'static str; 4] {
-        let dialect = match self.values.get("version").and_then(Json::as_i64) {
+    fn dialect(&self) -> Dialect {
+        match self.values.get("version").and_then(Json::as_i64) {
+            None if self.values.get("crio").is_some() => Dialect::Crio,
             None | Some(0 | 1) => Dialect::V1,
             Some(2) => Dialect::V2,
-            Some(_) => Dialect::V3,
-        };
-        dialect.runtimes()
+            Some(3) => Dialect::V3,
+            Some(_) => Dialect::V4,
+        }
     }
+
+    fn runtimes_path(&self) -> &'static [&'static str] {
+        self.dialect().runtimes()
+    }
+}
+
+/// Whether a configuration file of containerd switches CRI off.
+#[must_use]
+pub fn disables_cri(text: &str) -> bool {
+    Dump::parse(text).is_ok_and(|dump| dump.disables_cri())
 }
 
 fn differ(path: &str, mine: &Json, theirs: &Json, found: &mut Vec<String>) {

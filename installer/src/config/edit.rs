@@ -47,11 +47,14 @@ pub struct Edited {
 /// # Errors
 /// If it is not TOML.
 pub fn handlers(text: &str, dialect: Dialect) -> Result<Map<String, Json>, EditError> {
-    let document = parsed(text)?;
-    match lookup(&document, &dialect.runtimes()).map(json) {
-        Some(Json::Object(handlers)) => Ok(handlers),
-        _ => Ok(Map::new()),
-    }
+    parsed(text)?;
+    Ok(lookup_json(text, dialect.runtimes()))
+}
+
+/// The table that a path of keys leads to; an empty one if there is none.
+pub(super) fn lookup_json(text: &str, path: &[&str]) -> Map<String, Json> {
+    let found = parsed(text).ok().and_then(|document| lookup(&document, path).map(json));
+    if let Some(Json::Object(table)) = found { table } else { Map::new() }
 }
 
 /// Adds handlers that the file does not define.
@@ -68,7 +71,7 @@ pub fn add(text: &str, dialect: Dialect, entries: &[Entry]) -> Result<Edited, Ed
     edited.insert_str(at, &block);
     let mut meant = as_json(text)?;
     for entry in entries {
-        put(&mut meant, &dialect.runtimes(), entry);
+        put(&mut meant, dialect.runtimes(), entry);
     }
     let is = as_json(&edited).map_err(|_| layout(dialect))?;
     if is == meant { Ok(Edited { text: edited, block }) } else { Err(layout(dialect)) }
@@ -77,12 +80,17 @@ pub fn add(text: &str, dialect: Dialect, entries: &[Entry]) -> Result<Edited, Ed
 /// Takes a block that [`add`] put in out again, if it still stands there as it was written. `None` if not.
 #[must_use]
 pub fn cut_block(text: &str, dialect: Dialect, block: &str, handlers: &[String]) -> Option<String> {
+    let cut = cut_text(text, block)?;
+    is_without(text, &cut, dialect, handlers).then_some(cut)
+}
+
+/// Takes a block out if it stands there as it was written.
+pub(super) fn cut_text(text: &str, block: &str) -> Option<String> {
     let at = text.find(block).filter(|_| !block.is_empty())?;
     let (before, after) = (&text[..at], &text[at + block.len()..]);
     // The file had no newline at its end, and something was written below ours since.
     let joins_lines = !before.is_empty() && !before.ends_with('\n') && !after.is_empty() && block.ends_with('\n');
-    let cut = format!("{before}{}{after}", if joins_lines { newline(text) } else { "" });
-    is_without(text, &cut, dialect, handlers).then_some(cut)
+    Some(format!("{before}{}{after}", if joins_lines { newline(text) } else { "" }))
 }
 
 /// Takes handlers out by their keys, however they are written. Handlers that are not there are no error.
@@ -93,7 +101,7 @@ pub fn remove(text: &str, dialect: Dialect, handlers: &[String]) -> Result<Strin
     let outline = Outline::of(text).map_err(|error| EditError::NotToml(error.message().to_owned()))?;
     let mut ranges: Vec<Range<usize>> = Vec::new();
     for handler in handlers {
-        let path = owned(&dialect.runtimes(), handler);
+        let path = owned(dialect.runtimes(), handler);
         for place in outline.places.iter().filter(|place| place.path.starts_with(&path)) {
             match &place.form {
                 Form::Header(range) => ranges.push(header_lines(text, range)),
@@ -158,7 +166,7 @@ fn inline_insertion(
     }
 }
 
-fn appended_block(text: &str, dialect: Dialect, entries: &[Entry]) -> String {
+pub(super) fn appended_block(text: &str, dialect: Dialect, entries: &[Entry]) -> String {
     let newline = newline(text);
     let mut block = String::new();
     if !text.trim_start_matches('\u{feff}').is_empty() {
@@ -170,7 +178,7 @@ fn appended_block(text: &str, dialect: Dialect, entries: &[Entry]) -> String {
     block.push_str(MARK);
     block.push_str(newline);
     for entry in entries {
-        block.push_str(&entry.to_tables(&dialect.runtimes(), newline));
+        block.push_str(&entry.to_tables(dialect.runtimes(), newline));
     }
     block
 }
@@ -209,7 +217,7 @@ fn inline_entry(text: &str, range: &Range<usize>) -> Range<usize> {
     opening + 1..comma.map_or(range.end, |at| range.end + at + 1)
 }
 
-fn without(text: &str, mut ranges: Vec<Range<usize>>) -> String {
+pub(super) fn without(text: &str, mut ranges: Vec<Range<usize>>) -> String {
     ranges.sort_by_key(|range| (range.start, range.end));
     let mut kept = String::new();
     let mut from = 0;
@@ -228,7 +236,7 @@ fn is_without(text: &str, cut: &str, dialect: Dialect, handlers: &[String]) -> b
     let (Ok(mut meant), Ok(mut is)) = (as_json(text), as_json(cut)) else { return false };
     let path = dialect.runtimes();
     for handler in handlers {
-        if let Some(Json::Object(runtimes)) = at(&mut meant, &path) {
+        if let Some(Json::Object(runtimes)) = at(&mut meant, path) {
             runtimes.remove(handler);
         }
     }
@@ -274,7 +282,7 @@ fn as_json(text: &str) -> Result<Json, EditError> {
 }
 
 fn layout(dialect: Dialect) -> EditError {
-    EditError::Layout { table: shown(&dialect.runtimes()) }
+    EditError::Layout { table: shown(dialect.runtimes()) }
 }
 
 fn owned(path: &[&str], last: &str) -> Vec<String> {

@@ -33,6 +33,32 @@ impl Entry {
         Self { handler: handler.to_owned(), table }
     }
 
+    /// As CRI-O starts a binary that speaks the shim protocol.
+    #[must_use]
+    pub fn crio_shim(handler: &str, path: &str) -> Self {
+        Self::crio(handler, path, "vm")
+    }
+
+    /// As CRI-O starts a binary with runc's command line.
+    #[must_use]
+    pub fn crio_oci(handler: &str, path: &str) -> Self {
+        Self::crio(handler, path, "oci")
+    }
+
+    fn crio(handler: &str, path: &str, runtime_type: &str) -> Self {
+        let table = [("runtime_path", path), ("runtime_type", runtime_type)];
+        let table = table.map(|(name, value)| (name.to_owned(), Json::from(value)));
+        Self { handler: handler.to_owned(), table: Map::from_iter(table) }
+    }
+
+    /// The entry with one more key of its own table.
+    #[must_use]
+    pub fn with_key(mut self, name: &str, value: &OptionValue) -> Self {
+        // Serialising cannot fail: booleans, integers and strings.
+        self.table.insert(name.to_owned(), serde_json::to_value(value).unwrap_or_default());
+        self
+    }
+
     /// The entry with one more option.
     #[must_use]
     pub fn with_option(mut self, name: &str, value: &OptionValue) -> Self {
@@ -112,11 +138,15 @@ fn key(name: &str) -> String {
     if bare { name.to_owned() } else { string(name) }
 }
 
-/// A basic string; control characters are escaped.
+/// A basic string; control characters are escaped, and so is what a Go template (k3s) or the start script of
+/// MicroK8s would replace.
 fn string(text: &str) -> String {
     let mut quoted = String::from('"');
-    for c in text.chars() {
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
         match c {
+            '{' if rest.peek() == Some(&'{') => quoted.push_str("\\u007B"),
+            '$' if rest.peek() == Some(&'{') => quoted.push_str("\\u0024"),
             '"' => quoted.push_str("\\\""),
             '\\' => quoted.push_str("\\\\"),
             c if c.is_control() => {
@@ -198,6 +228,14 @@ mod tests {
              [plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.crun.options]\n\
              BinaryName = \"/usr/bin/crun\"\n"
         );
+    }
+
+    #[test]
+    fn nothing_in_a_value_is_left_for_a_template_to_replace() {
+        let text = Entry::shim("w", "/w/{{{x}}/${SNAP}/$x{").to_inline();
+        assert!(!text.contains("{{") && !text.contains("${"), "{text}");
+        let document: toml_edit::DocumentMut = text.parse().unwrap();
+        assert_eq!(document["w"]["runtime_type"].as_str(), Some("/w/{{{x}}/${SNAP}/$x{"));
     }
 
     #[test]

@@ -1,31 +1,24 @@
-//! The real node: systemd, containerd, `/proc`.
+//! The real node: systemd, container runtimes, `/proc`.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
-use super::system::{CriStatus, Process, System, SystemError, Unit};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::commands::{LOOK, finish, run};
+use super::mounts::Mounts;
+use super::system::{CriStatus, Process, Running, System, SystemError, Unit};
 use super::{cri, processes};
-
-/// Where a node's programs are; an image `FROM scratch` brings no `PATH` that would do.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// How long a look may take.
-const LOOK: Duration = Duration::from_secs(30);
 
 /// How long systemd may take to restart a unit: a daemon that hangs is killed after 90 s (systemd's default)
 /// and may take as long to start.
 const RESTART: Duration = Duration::from_secs(200);
-
-/// More than any command here prints: a whole configuration of containerd is some 10 KiB.
-const PRINTED_MAX: u64 = 16 << 20;
 
 /// What a program that is tried out may complain with.
 const TRIED_MAX: u64 = 1024;
@@ -40,22 +33,29 @@ pub struct Node {
 }
 
 impl System for Node {
-    fn unit(&self, name: &str) -> Result<Unit, SystemError> {
-        let shown = run("systemctl", &["show", name, "--property=LoadState,ActiveState,MainPID"], LOOK)?;
-        let properties: BTreeMap<&str, &str> = shown.lines().filter_map(|line| line.split_once('=')).collect();
-        let property = |name: &str| properties.get(name).copied().unwrap_or_default();
-        let mut unit = Unit { loaded: property("LoadState") == "loaded", ..Unit::default() };
-        if let Some(pid) = property("MainPID").parse::<u32>().ok().filter(|pid| *pid != 0) {
-            unit.active = property("ActiveState") == "active";
-            (unit.program, unit.arguments) = process(pid);
-        }
-        Ok(unit)
+    fn units(&self, names: &[&str]) -> Result<Vec<Unit>, SystemError> {
+        let properties = "--property=Id,LoadState,ActiveState,UnitFileState,MainPID";
+        let shown = run("systemctl", &[&["show", properties], names].concat(), LOOK)?;
+        let mut units: Vec<Unit> = shown.split("\n\n").filter_map(unit).collect();
+        units.sort_by(|one, other| one.name.cmp(&other.name));
+        units.dedup();
+        Ok(units)
+    }
+
+    fn running(&self, names: &[&str]) -> Vec<Running> {
+        processes::running(names)
+    }
+
+    fn mounts(&self) -> Mounts {
+        Mounts::parse(&fs::read_to_string("/proc/self/mounts").unwrap_or_default())
     }
 
     fn daemon_version(&self, daemon: &Path) -> Result<String, SystemError> {
         // containerd github.com/containerd/containerd 1.6.20~ds1 1.6.20~ds1-1+deb12u3
-        let line = run(&daemon.to_string_lossy(), &["--version"], LOOK)?;
-        let version = line.split_whitespace().nth(2).unwrap_or_default();
+        // crio version 1.31.5
+        // k3s version v1.31.5+k3s1 (56ec5dd4)
+        let printed = run(&daemon.to_string_lossy(), &["--version"], LOOK)?;
+        let version = printed.split_whitespace().nth(2).unwrap_or_default();
         Ok(version.trim_start_matches('v').to_owned())
     }
 
@@ -67,11 +67,22 @@ impl System for Node {
         }
     }
 
+    fn crio_config(&self, daemon: &Path, main: Option<&Path>, folder: &Path) -> Result<String, SystemError> {
+        // A file that is named must be there; an empty name is none.
+        let [daemon, main, folder] = [daemon, main.unwrap_or(Path::new("")), folder].map(Path::to_string_lossy);
+        run(&daemon, &["--config", &main, "--config-dir", &folder, "config"], LOOK)
+    }
+
     fn restart(&self, unit: &str) -> Result<(), SystemError> {
         self.restarted.set(Some(SystemTime::now()));
         // Without this, a unit that failed a few times in a row is refused its next start.
         run("systemctl", &["reset-failed", unit], LOOK).ok();
         run("systemctl", &["restart", unit], RESTART).map(drop)
+    }
+
+    fn end_init(&self) -> Result<(), SystemError> {
+        kill_process(Pid::INIT, Signal::TERM)
+            .map_err(|error| SystemError::Start { command: "kill -TERM 1".to_owned(), reason: error.to_string() })
     }
 
     fn last_words(&self, unit: &str) -> String {
@@ -104,101 +115,29 @@ impl System for Node {
     }
 }
 
-fn process(pid: u32) -> (PathBuf, Vec<String>) {
-    let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
-    let program = program.to_string_lossy();
-    let program = PathBuf::from(program.strip_suffix(" (deleted)").unwrap_or(&program));
-    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let arguments = line.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned());
-    (program, arguments.filter(|word| !word.is_empty()).collect())
-}
-
-/// Runs a command of the node to its end and returns what it printed.
-fn run(program: &str, arguments: &[&str], limit: Duration) -> Result<String, SystemError> {
-    let mut command = Command::new(program);
-    command.args(arguments).env("PATH", PATH).env("LC_ALL", "C");
-    finish(command, limit, PRINTED_MAX)
+/// One paragraph of `systemctl show`; `None` if there is no such unit.
+fn unit(paragraph: &str) -> Option<Unit> {
+    let property = |name: &str| {
+        let mut values = paragraph.lines().filter_map(|line| line.split_once('='));
+        values.find(|(known, _)| *known == name).map(|(_, value)| value).unwrap_or_default()
+    };
+    let active = matches!(property("ActiveState"), "active" | "reloading");
+    (property("LoadState") == "loaded").then(|| Unit {
+        name: property("Id").to_owned(),
+        enabled: property("UnitFileState").starts_with("enabled"),
+        main_pid: property("MainPID").parse().ok().filter(|pid| *pid != 0 && active),
+    })
 }
 
 fn everybody_gets_to(program: &Path) -> bool {
     let mut folders = program.ancestors().skip(1);
     folders.all(|folder| fs::metadata(folder).is_ok_and(|folder| folder.mode() & 0o001 != 0))
 }
-
-/// Runs a command to its end and returns what it printed. One that takes too long ends with all that it started.
-fn finish(mut command: Command, limit: Duration, printed_max: u64) -> Result<String, SystemError> {
-    let words_of = [command.get_program()].into_iter().chain(command.get_args());
-    let line = words_of.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
-    let not_started = |error: std::io::Error| SystemError::Start { command: line.clone(), reason: error.to_string() };
-    let failed = |words: String| SystemError::Command { command: line.clone(), words };
-    let mut child = command
-        .current_dir("/")
-        .process_group(0)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(not_started)?;
-    let output = child.stdout.take().map(|from| collect(from, printed_max));
-    let errors = child.stderr.take().map(|from| collect(from, printed_max));
-    let deadline = Instant::now() + limit;
-    let status = loop {
-        match child.try_wait().map_err(not_started)? {
-            Some(status) => break status,
-            None if Instant::now() >= deadline => {
-                // It may have ended just now: then there is nothing to kill.
-                end_group(&child);
-                child.wait().ok();
-                return Err(failed(format!("no end within {} s", limit.as_secs())));
-            }
-            None => thread::sleep(Duration::from_millis(5)),
-        }
-    };
-    let [output, errors] =
-        [output, errors].map(|reader| reader.and_then(|thread| thread.join().ok()).unwrap_or_default());
-    if status.success() { Ok(output) } else { Err(failed(words(&errors, &status.to_string()))) }
-}
-
-fn end_group(child: &Child) {
-    let group = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
-    if let Some(group) = group {
-        rustix::process::kill_process_group(group, rustix::process::Signal::KILL).ok();
-    }
-}
-
-/// Keeps a beginning of what is printed, and lets the rest pass.
-fn collect(mut from: impl Read + Send + 'static, printed_max: u64) -> thread::JoinHandle<String> {
-    thread::spawn(move || {
-        let mut bytes = Vec::new();
-        (&mut from).take(printed_max).read_to_end(&mut bytes).ok();
-        std::io::copy(&mut from, &mut std::io::sink()).ok();
-        String::from_utf8_lossy(&bytes).into_owned()
-    })
-}
-
-/// What a command complained with, without what it only logged (Go programs write `time="…" level=…`).
-fn words(errors: &str, status: &str) -> String {
-    let lines: Vec<&str> =
-        errors.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("time=")).collect();
-    let text = if lines.is_empty() { status.to_owned() } else { lines.join(" ") };
-    text.chars().filter(|c| !c.is_control() || *c == '\t').collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
-
-    #[test]
-    fn a_failing_command_is_quoted_with_its_words_but_not_its_log() {
-        let error = run("sh", &["-c", "echo time=warning >&2; echo broken >&2; exit 3"], LOOK).unwrap_err();
-        assert_eq!(error.to_string(), "`sh -c echo time=warning >&2; echo broken >&2; exit 3` failed: broken");
-    }
-
-    #[test]
-    fn a_command_that_hangs_is_ended() {
-        let error = run("sleep", &["60"], Duration::from_millis(50)).unwrap_err();
-        assert_eq!(error.to_string(), "`sleep 60` failed: no end within 0 s");
-    }
 
     /// A script in a folder that everybody can enter.
     fn script(text: &str) -> (tempfile::TempDir, PathBuf) {
@@ -249,8 +188,10 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_command_is_named() {
-        let error = run("no-such-command", &[], LOOK).unwrap_err();
-        assert!(error.to_string().starts_with("cannot run `no-such-command`: No such file"), "{error}");
+    fn a_unit_that_is_not_there_is_none_and_one_that_does_not_run_has_no_process() {
+        let shown = "Id=a.service\nLoadState=not-found\nActiveState=inactive\nUnitFileState=\nMainPID=0\n\n\
+                     Id=b.service\nLoadState=loaded\nActiveState=failed\nUnitFileState=enabled\nMainPID=0\n";
+        let units: Vec<Unit> = shown.split("\n\n").filter_map(unit).collect();
+        assert_eq!(units, [Unit { name: "b.service".into(), enabled: true, main_pid: None }]);
     }
 }

@@ -6,19 +6,53 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 
+use super::mounts::Mounts;
 use crate::config::Entry;
 
-/// A systemd unit as `systemctl show` sees it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// A systemd service as `systemctl show` sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 pub struct Unit {
-    /// Whether there is such a unit.
-    pub loaded: bool,
-    /// Whether its main process runs.
-    pub active: bool,
-    /// The program that runs it, as the kernel names it.
+    /// Such as `containerd.service`.
+    pub name: String,
+    /// Whether it is started with the node.
+    pub enabled: bool,
+    /// Its main process, if that runs.
+    pub main_pid: Option<u32>,
+}
+
+/// A process of the node itself, not of a container.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+pub struct Running {
+    /// Its id on the node.
+    pub pid: u32,
+    /// The process that started it, or took it over.
+    pub parent: u32,
+    /// The program, as the kernel names it.
     pub program: PathBuf,
     /// Its command line, the program's name first.
     pub arguments: Vec<String>,
+}
+
+impl Running {
+    /// What it calls itself, without a folder; the program's name if it does not say.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        // k3s writes `/usr/local/bin/k3s server` into its first argument.
+        let said = self.arguments.first().and_then(|first| first.split_whitespace().next());
+        let said = said.and_then(|said| said.rsplit('/').next()).filter(|name| !name.is_empty());
+        said.or_else(|| self.program.file_name()?.to_str()).unwrap_or_default()
+    }
+
+    /// The value of a command line option, as the next word or after `=`.
+    #[must_use]
+    pub fn option(&self, names: &[&str]) -> Option<&str> {
+        let next = self.arguments.iter().skip(1).map(Some).chain([None]);
+        self.arguments.iter().zip(next).find_map(|(word, next)| match word.split_once('=') {
+            Some((name, value)) if names.contains(&name) => Some(value),
+            None if names.contains(&word.as_str()) => next.map(String::as_str),
+            _ => None,
+        })
+    }
 }
 
 /// What CRI says of itself.
@@ -93,11 +127,17 @@ pub enum SystemError {
 
 /// A node's commands, services and processes.
 pub trait System {
-    /// A systemd unit.
+    /// The systemd services that there are of these names, which may hold a `*`.
     ///
     /// # Errors
     /// If systemd cannot be asked.
-    fn unit(&self, name: &str) -> Result<Unit, SystemError>;
+    fn units(&self, names: &[&str]) -> Result<Vec<Unit>, SystemError>;
+
+    /// The node's first process and those that call themselves, or run a program, of one of these names.
+    fn running(&self, names: &[&str]) -> Vec<Running>;
+
+    /// What is mounted.
+    fn mounts(&self) -> Mounts;
 
     /// The daemon's version, such as `1.7.24`.
     ///
@@ -111,11 +151,23 @@ pub trait System {
     /// If the daemon refuses the file.
     fn config_dump(&self, daemon: &Path, file: Option<&Path>) -> Result<String, SystemError>;
 
+    /// The effective configuration that CRI-O would have with a main file, or without any, and a folder of drop-ins.
+    ///
+    /// # Errors
+    /// If CRI-O refuses it.
+    fn crio_config(&self, daemon: &Path, main: Option<&Path>, folder: &Path) -> Result<String, SystemError>;
+
     /// Restarts a unit and waits until systemd calls it started.
     ///
     /// # Errors
     /// If it does not start.
     fn restart(&self, unit: &str) -> Result<(), SystemError>;
+
+    /// Ends the node's first process in good order, for nodes that are containers which are started again.
+    ///
+    /// # Errors
+    /// If it cannot be signalled.
+    fn end_init(&self) -> Result<(), SystemError>;
 
     /// The unit's last lines in the journal.
     fn last_words(&self, unit: &str) -> String;
@@ -126,7 +178,7 @@ pub trait System {
     /// If there is no answer.
     fn cri(&self, socket: &str) -> Result<CriStatus, SystemError>;
 
-    /// Runs a program that was just fetched to see whether it starts, in a way that cannot harm: as nobody, with
+    /// Runs a program that was just installed to see whether it starts, in a way that cannot harm: as nobody, with
     /// nothing to read and an empty environment.
     ///
     /// # Errors
@@ -138,4 +190,33 @@ pub trait System {
 
     /// Waits between two questions.
     fn pause(&self, time: Duration);
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn running(program: &str, arguments: &[&str]) -> Running {
+        let arguments = arguments.iter().map(|word| (*word).to_owned()).collect();
+        Running { pid: 7, parent: 1, program: program.into(), arguments }
+    }
+
+    #[rstest]
+    #[case(&["containerd"], None)]
+    #[case(&["containerd", "--config", "/a"], Some("/a"))]
+    #[case(&["containerd", "-c=/a", "--log-level", "debug"], Some("/a"))]
+    #[case(&["containerd", "--config"], None)]
+    fn the_configuration_is_the_one_on_the_command_line(#[case] line: &[&str], #[case] expected: Option<&str>) {
+        assert_eq!(running("/usr/bin/containerd", line).option(&["--config", "-c"]), expected);
+    }
+
+    #[rstest]
+    #[case("/usr/local/bin/k3s", &["/usr/local/bin/k3s server"], "k3s")]
+    #[case("/var/lib/rancher/k3s/data/0/bin/k3s", &["containerd", "-c", "/x"], "containerd")]
+    #[case("/usr/bin/crio", &[], "crio")]
+    fn a_process_is_called_what_it_calls_itself(#[case] program: &str, #[case] arguments: &[&str], #[case] name: &str) {
+        assert_eq!(running(program, arguments).name(), name);
+    }
 }

@@ -20,10 +20,10 @@ fn plain() -> Node {
     "ConfigNotToml: read /etc/containerd/config.toml: /etc/containerd/config.toml: line 2, column 9: unclosed table, expected `]`\n"
 )]
 #[case::later_version(
-    "2.4.2",
-    "version = 4\n",
+    "2.9.2",
+    "version = 5\n",
     bundled("wasmtime"),
-    "ConfigVersionNotSupported: read /etc/containerd/config.toml: /etc/containerd/config.toml: `version = 4`: this program edits versions 1 (no `version` key), 2 and 3\n"
+    "ConfigVersionNotSupported: read /etc/containerd/config.toml: /etc/containerd/config.toml: `version = 5`: this program edits versions 1 (no `version` key), 2, 3 and 4\n"
 )]
 #[case::version_3_under_1_6(
     "1.6.20",

@@ -13,20 +13,19 @@ use kwasm_api::runtime::{Bundled, Host as HostSource, Preinstalled, Runtime, Run
 use kwasm_api::{Order, Report};
 use kwasm_installer::artifacts::client::Limits;
 use kwasm_installer::artifacts::network::Network;
-use kwasm_installer::config::dump::Dump;
-use kwasm_installer::config::entry::json;
 use kwasm_installer::failure::Stop;
+use kwasm_installer::host::Files;
 use kwasm_installer::host::files::{Gate, Operation};
-use kwasm_installer::host::system::{CriStatus, Process, SystemError, Unit};
-use kwasm_installer::host::{Files, System};
+use kwasm_installer::host::system::Process;
 use kwasm_installer::observe::{Host, Settings};
 use kwasm_installer::render;
 use kwasm_installer::run::{carry_out, prepare};
 use kwasm_installer::target::Target;
-use serde_json::{Map, Value as Json, json};
-use toml_edit::{Document, DocumentMut};
+use serde_json::{Map, Value as Json};
 
-const CONFIG: &str = "/etc/containerd/config.toml";
+use crate::facts::Facts;
+use crate::played::FakeSystem;
+use crate::rendering;
 
 /// What the daemon does when it is asked to start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,18 +52,18 @@ pub(crate) enum Fault {
 }
 
 #[derive(Default)]
-struct Shared {
+pub(crate) struct Shared {
     passed: Cell<usize>,
     fault: Cell<Option<Fault>>,
-    mood: Cell<Mood>,
-    restarts: Cell<u32>,
-    loaded: RefCell<Option<Map<String, Json>>>,
-    processes: RefCell<Vec<Process>>,
+    pub(crate) mood: Cell<Mood>,
+    pub(crate) restarts: Cell<u32>,
+    pub(crate) loaded: RefCell<Option<Map<String, Json>>>,
+    pub(crate) processes: RefCell<Vec<Process>>,
     log: RefCell<Vec<String>>,
 }
 
 impl Shared {
-    fn dead(&self) -> bool {
+    pub(crate) fn dead(&self) -> bool {
         matches!(self.fault.get(), Some(Fault::Crash(at)) if self.passed.get() >= at)
     }
 }
@@ -73,7 +72,7 @@ impl Shared {
 pub(crate) struct Node {
     pub(crate) root: tempfile::TempDir,
     bundle: tempfile::TempDir,
-    version: String,
+    pub(crate) facts: Facts,
     shared: Rc<Shared>,
     pub(crate) force: bool,
     pub(crate) limits: Limits,
@@ -86,9 +85,9 @@ impl Node {
     /// A copy of a tree of `tests/nodes`.
     pub(crate) fn of(tree: &str) -> Self {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/nodes").join(tree);
-        let facts: Json = serde_json::from_str(&fs::read_to_string(source.join("node.json")).unwrap()).unwrap();
-        let node = Self::empty(facts["containerd"].as_str().unwrap());
+        let node = Self::empty(Facts::of(tree));
         copy_tree(&source, node.root.path());
+        rendering::remember(&Files::below(node.root.path()), node.root.path(), &node.facts);
         node.boot();
         node
     }
@@ -96,7 +95,7 @@ impl Node {
     /// A copy of a tree, whose configuration a real containerd of this version loads.
     pub(crate) fn under(tree: &str, containerd: &Path, version: &str) -> Self {
         let mut node = Self::of(tree);
-        node.version = version.to_owned();
+        node.facts.version = version.to_owned();
         node.containerd = Some(containerd.to_owned());
         node.boot();
         node
@@ -104,22 +103,22 @@ impl Node {
 
     /// A node with just this configuration.
     pub(crate) fn with_config(version: &str, config: &str) -> Self {
-        let node = Self::empty(version);
+        let node = Self::empty(Facts::plain(version));
         fs::create_dir_all(node.path("/etc/containerd")).unwrap();
-        fs::write(node.path(CONFIG), config).unwrap();
+        fs::write(node.path("/etc/containerd/config.toml"), config).unwrap();
         node.boot();
         node
     }
 
-    fn empty(version: &str) -> Self {
+    fn empty(facts: Facts) -> Self {
         let root = tempfile::tempdir().unwrap();
-        for folder in ["run", "opt", "etc", "var/lib", "usr/bin"] {
+        for folder in ["run", "opt", "etc", "var/lib", "usr/bin", "usr/local/bin"] {
             fs::create_dir_all(root.path().join(folder)).unwrap();
         }
         let node = Self {
             root,
             bundle: tempfile::tempdir().unwrap(),
-            version: version.to_owned(),
+            facts,
             shared: Rc::default(),
             force: false,
             limits: Limits::default(),
@@ -128,6 +127,13 @@ impl Node {
         };
         node.bundle("wasmtime", "1");
         node
+    }
+
+    /// Puts a bundled runtime with a shim of this name into the installer's image.
+    pub(crate) fn bundle_shim(&self, name: &str, shim: &str) {
+        let folder = self.bundle.path().join(name);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(shim), "shim").unwrap();
     }
 
     /// Puts a bundled runtime of this content into the installer's image.
@@ -143,7 +149,13 @@ impl Node {
     }
 
     fn boot(&self) {
-        *self.shared.loaded.borrow_mut() = self.system().effective(&self.root.path().join(&CONFIG[1..])).ok();
+        *self.shared.loaded.borrow_mut() = self.system().effective().ok();
+    }
+
+    /// What a start of the distribution does, without anybody's asking.
+    pub(crate) fn boot_anew(&self) {
+        rendering::render(&Files::below(self.root.path()), &self.facts);
+        self.boot();
     }
 
     pub(crate) fn path(&self, path: &str) -> PathBuf {
@@ -159,12 +171,12 @@ impl Node {
     }
 
     pub(crate) fn config(&self) -> String {
-        self.read(CONFIG)
+        self.read(&self.facts.loaded)
     }
 
     pub(crate) fn edit_config(&self, edit: impl FnOnce(String) -> String) {
         let text = edit(self.config());
-        fs::write(self.path(CONFIG), text).unwrap();
+        fs::write(self.path(&self.facts.loaded), text).unwrap();
     }
 
     pub(crate) fn mood(&self, mood: Mood) -> &Self {
@@ -208,7 +220,7 @@ impl Node {
     fn system(&self) -> FakeSystem {
         FakeSystem {
             root: self.root.path().to_owned(),
-            version: self.version.clone(),
+            facts: self.facts.clone(),
             shared: Rc::clone(&self.shared),
             containerd: self.containerd.clone(),
         }
@@ -310,174 +322,6 @@ impl Gate for CountingGate {
     fn syncs(&self) -> bool {
         false
     }
-}
-
-struct FakeSystem {
-    root: PathBuf,
-    version: String,
-    shared: Rc<Shared>,
-    containerd: Option<PathBuf>,
-}
-
-impl FakeSystem {
-    fn major(&self) -> u32 {
-        self.version.split('.').next().unwrap().parse().unwrap()
-    }
-
-    fn text(&self, file: Option<&Path>) -> Result<String, SystemError> {
-        let Some(file) = file else { return Ok(String::new()) };
-        let files = Files::below(&self.root);
-        let node_path = Path::new("/").join(file.strip_prefix(&self.root).unwrap_or(file));
-        let bytes = files.read(&node_path).unwrap().unwrap_or_default();
-        Ok(String::from_utf8(bytes).unwrap())
-    }
-
-    /// What a real containerd prints for a file of the tree, or without one.
-    fn ask(&self, containerd: &Path, file: Option<&Path>) -> Result<String, SystemError> {
-        let mut command = std::process::Command::new(containerd);
-        let files = Files::below(&self.root);
-        let file = file.map(|file| files.locate(&files.follow(file))).filter(|file| file.exists());
-        match &file {
-            Some(file) => command.arg("--config").arg(file).args(["config", "dump"]),
-            None => command.args(["config", "default"]),
-        };
-        let output = command.output().unwrap();
-        let words = String::from_utf8_lossy(&output.stderr).into_owned();
-        let refused = SystemError::Command { command: format!("{command:?}"), words };
-        output.status.success().then(|| String::from_utf8(output.stdout).unwrap()).ok_or(refused)
-    }
-
-    /// The handlers as containerd of this version would have them.
-    fn effective(&self, file: &Path) -> Result<Map<String, Json>, SystemError> {
-        if let Some(containerd) = &self.containerd {
-            let printed = self.ask(containerd, Some(&Path::new("/").join(file.strip_prefix(&self.root).unwrap())))?;
-            return Ok(Dump::parse(&printed).unwrap().handlers());
-        }
-        self.dump(&self.text(Some(file))?).map(|(handlers, _)| handlers)
-    }
-
-    fn dump(&self, text: &str) -> Result<(Map<String, Json>, Json), SystemError> {
-        let refused = |words: String| SystemError::Command { command: "containerd config dump".into(), words };
-        let document = Document::parse(text.to_owned()).map_err(|error| refused(error.message().to_owned()))?;
-        let mut values = json(document.as_item());
-        let version = values.get("version").and_then(Json::as_i64).unwrap_or(0);
-        let sections: &[&str] = match (version, self.major()) {
-            (0 | 1, 1) => &["cri"],
-            (2, 1) => &["io.containerd.grpc.v1.cri"],
-            (3, 1) => &[],
-            (2, _) => &["io.containerd.grpc.v1.cri"],
-            (_, _) => &["io.containerd.cri.v1.runtime"],
-        };
-        let runc = json!({"runtime_type": "io.containerd.runc.v2", "options": {"SystemdCgroup": false}, "pod_annotations": []});
-        let mut handlers = Map::new();
-        for section in sections {
-            let place = format!("/plugins/{section}/containerd/runtimes");
-            if let Some(Json::Object(found)) = values.pointer_mut(&place).map(Json::take) {
-                handlers.extend(found);
-            }
-        }
-        if handlers.is_empty() || self.major() >= 2 {
-            handlers.entry("runc").or_insert(runc);
-        }
-        prune(&mut values);
-        if let Json::Object(top) = &mut values {
-            top.remove("version");
-        }
-        Ok((handlers, values))
-    }
-}
-
-/// Takes out what is empty: tables that only lead to handlers.
-fn prune(value: &mut Json) {
-    if let Json::Object(table) = value {
-        table.values_mut().for_each(prune);
-        table.retain(|_, value| !value.is_null() && !value.as_object().is_some_and(Map::is_empty));
-    }
-}
-
-impl System for FakeSystem {
-    fn unit(&self, _: &str) -> Result<Unit, SystemError> {
-        let program = PathBuf::from("/usr/bin/containerd");
-        Ok(Unit { loaded: true, active: true, program, arguments: vec!["/usr/bin/containerd".into()] })
-    }
-
-    fn daemon_version(&self, _: &Path) -> Result<String, SystemError> {
-        Ok(self.version.clone())
-    }
-
-    fn config_dump(&self, _: &Path, file: Option<&Path>) -> Result<String, SystemError> {
-        if let Some(containerd) = &self.containerd {
-            return self.ask(containerd, file);
-        }
-        let (handlers, rest) = self.dump(&self.text(file)?)?;
-        let (version, section) =
-            if self.major() >= 2 { (3, "io.containerd.cri.v1.runtime") } else { (2, "io.containerd.grpc.v1.cri") };
-        let mut document = DocumentMut::new();
-        document["version"] = toml_edit::value(version);
-        document["rest"] = toml_edit::value(rest.to_string());
-        let mut text = document.to_string();
-        for (handler, table) in handlers {
-            let table = table.as_object().cloned().unwrap_or_default();
-            let entry = kwasm_installer::config::Entry { handler, table };
-            text.push_str(&entry.to_tables(&["plugins", section, "containerd", "runtimes"], "\n"));
-        }
-        Ok(text)
-    }
-
-    fn restart(&self, unit: &str) -> Result<(), SystemError> {
-        let failed = || SystemError::Command { command: format!("systemctl restart {unit}"), words: "failed".into() };
-        if self.shared.dead() {
-            return Err(failed());
-        }
-        self.shared.restarts.set(self.shared.restarts.get() + 1);
-        *self.shared.loaded.borrow_mut() = None;
-        let handlers = self.effective(&self.root.join(&CONFIG[1..]))?;
-        match self.shared.mood.get() {
-            Mood::Broken => return Err(failed()),
-            Mood::Refuses(handler) if handlers.contains_key(handler) => return Err(failed()),
-            _ => {}
-        }
-        *self.shared.loaded.borrow_mut() = Some(handlers);
-        Ok(())
-    }
-
-    fn last_words(&self, _: &str) -> String {
-        "level=fatal msg=\"as the daemon put it\"\n".into()
-    }
-
-    fn cri(&self, socket: &str) -> Result<CriStatus, SystemError> {
-        let silent = || SystemError::Cri { socket: socket.to_owned(), reason: "connection refused".into() };
-        if self.shared.dead() {
-            return Err(silent());
-        }
-        let loaded = self.shared.loaded.borrow();
-        let handlers = loaded.as_ref().ok_or_else(silent)?;
-        let ready = !matches!(self.shared.mood.get(), Mood::CriDiesWith(handler) if handlers.contains_key(handler));
-        let spelled = handlers.iter().map(|(name, table)| {
-            let served = json!({
-                "runtimeType": table["runtime_type"],
-                "options": table.get("options").unwrap_or(&Json::Null),
-                "PodAnnotations": table.get("pod_annotations").unwrap_or(&Json::Null),
-            });
-            (name.clone(), served)
-        });
-        Ok(CriStatus { ready, message: "as CRI put it".into(), handlers: spelled.collect() })
-    }
-
-    fn try_out(&self, program: &Path, argument: &str, _: Duration) -> Result<(), SystemError> {
-        let command = || format!("{} {argument}", program.file_name().unwrap().display());
-        match self.shared.mood.get() {
-            Mood::CannotRun(words) => Err(SystemError::Command { command: command(), words: words.to_owned() }),
-            _ => Ok(()),
-        }
-    }
-
-    fn processes_below(&self, folder: &Path) -> Vec<Process> {
-        let processes = self.shared.processes.borrow();
-        processes.iter().filter(|process| process.program.starts_with(folder)).cloned().collect()
-    }
-
-    fn pause(&self, _: Duration) {}
 }
 
 fn copy_tree(from: &Path, to: &Path) {

@@ -17,8 +17,17 @@ enum Road {
     Uninstall,
 }
 
-/// Trees that differ in what the transaction does: an edit, built-in handlers, a new file, a file replaced by a link.
-const TREES: [&str; 4] = ["kind-1.7", "debian-12-containerd-1.6", "no-file-2.1", "kwasm-0.2"];
+/// Trees that differ in what the transaction does: an edit, built-in handlers, a new file, a file replaced by a
+/// link, a template, a drop-in that is watched, a link on the `PATH` and nothing else.
+const TREES: [&str; 7] = [
+    "kind-1.7",
+    "debian-12-containerd-1.6",
+    "no-file-2.1",
+    "kwasm-0.2",
+    "k3s-1.28",
+    "k0s-1.30",
+    "docker-without-kubernetes",
+];
 
 impl Road {
     const ALL: [Self; 3] = [Self::Install, Self::Upgrade, Self::Uninstall];

@@ -3,13 +3,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod attacks;
+mod facts;
 mod failures;
 mod fake;
 mod faults;
 mod http;
 mod image;
+mod loading;
 mod oracle;
+mod platforms;
+mod played;
 mod program;
+mod rendering;
 mod server;
-
 mod trees;

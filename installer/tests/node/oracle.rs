@@ -1,11 +1,11 @@
 //! The trees again, with real containerds in the place of the played one.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use kwasm_installer::failure::Reason;
-
-use crate::fake::{Node, bundled, differences};
+use crate::facts::{Facts, Rendered};
+use crate::fake::{Node, differences};
 use crate::trees::{ADOPTED, names};
 
 /// Names the containerd programs to ask, separated by colons.
@@ -28,40 +28,65 @@ fn release(version: &str) -> (u32, u32) {
     (numbers.next().unwrap(), numbers.next().unwrap())
 }
 
+/// Whether a containerd can stand in for a tree's: not older, and of the same major version where the
+/// distribution renders for it.
+fn fits(facts: &Facts, version: &str) -> bool {
+    let (theirs, ours) = (release(&facts.version), release(version));
+    let renders = facts.rendered != Rendered::Never;
+    !facts.is_crio() && facts.serves_cri() && theirs <= ours && (!renders || theirs.0 == ours.0)
+}
+
+/// What became of a tree under a containerd.
+#[derive(Clone, Copy)]
+enum Outcome {
+    /// Installed, found unchanged the second time, given back to the byte.
+    Kept,
+    /// The same, but what somebody else had put there went with it.
+    Adopted,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Kept => "kept",
+            Self::Adopted => "adopted",
+        })
+    }
+}
+
+/// The whole road of a tree. The installer itself compares two dumps each time and refuses any difference but
+/// our handlers'.
+fn road(tree: &str, containerd: &Path, version: &str) -> Outcome {
+    let node = Node::under(tree, containerd, version);
+    let runtimes = node.facts.runtimes();
+    let (before, handlers) = (node.tree(), node.handlers());
+    node.must_apply(&runtimes);
+    assert!(node.handlers().contains(&"wasmtime".to_owned()), "{tree} under {version}");
+    assert_eq!(node.must_apply(&runtimes), 0, "{tree} under {version}");
+    assert_eq!(node.plan(&runtimes).lines().last(), Some("nothing to do"), "{tree} under {version}");
+    node.must_apply(&[]);
+    if ADOPTED.contains(&tree) {
+        return Outcome::Adopted;
+    }
+    assert_eq!(differences(&node.tree(), &before), Vec::<String>::new(), "{tree} under {version}");
+    assert_eq!(node.handlers(), handlers, "{tree} under {version}");
+    Outcome::Kept
+}
+
 #[test]
 #[ignore = "needs real containerds, named by KWASM_CONTAINERDS"]
 fn on_every_tree_each_real_containerd_sees_our_handler_and_no_other_difference() {
-    for (containerd, version) in containerds() {
-        for tree in names() {
-            let facts = std::fs::read_to_string(
-                Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/nodes").join(&tree).join("node.json"),
-            );
-            let facts: serde_json::Value = serde_json::from_str(&facts.unwrap()).unwrap();
-            if release(facts["containerd"].as_str().unwrap()) > release(&version) {
-                continue;
-            }
+    let containerds = containerds();
+    let heads: Vec<String> = containerds.iter().map(|(_, version)| format!("{version:>20}")).collect();
+    println!("{:36}{}", "tree", heads.concat());
+    for tree in names() {
+        let facts = Facts::of(&tree);
+        let cells = containerds.iter().map(|(containerd, version)| {
             // containerd 2 accepts no byte order mark: such a node is broken already.
-            if tree.starts_with("bom") && release(&version) >= (2, 0) {
-                continue;
-            }
-            let node = Node::under(&tree, &containerd, &version);
-            // containerd 2.3 migrates `plugins.cri` unless the newer table is there too; 2.1 ignores it.
-            if tree == "version-1-with-cri" && release(&version) >= (2, 3) {
-                assert_eq!(node.must_fail(&[bundled("wasmtime")]).reason, Reason::CandidateChangesMore);
-                println!("containerd {version:24} {tree:36} refused, unchanged");
-                continue;
-            }
-            let (before, handlers) = (node.tree(), node.handlers());
-            // The installer itself compares the two dumps and refuses any other difference.
-            node.must_apply(&[bundled("wasmtime")]);
-            assert!(node.handlers().contains(&"wasmtime".to_owned()), "{tree} under {version}");
-            assert_eq!(node.must_apply(&[bundled("wasmtime")]), 0, "{tree} under {version}");
-            node.must_apply(&[]);
-            if !ADOPTED.contains(&tree.as_str()) {
-                assert_eq!(differences(&node.tree(), &before), Vec::<String>::new(), "{tree} under {version}");
-                assert_eq!(node.handlers(), handlers, "{tree} under {version}");
-            }
-            println!("containerd {version:24} {tree:36} ok");
-        }
+            let broken = tree.starts_with("bom") && release(version) >= (2, 0);
+            let outcome = (fits(&facts, version) && !broken).then(|| road(&tree, containerd, version));
+            outcome.map_or_else(|| format!("{:>20}", "-"), |outcome| format!("{outcome:>20}"))
+        });
+        println!("{tree:36}{}", cells.collect::<String>());
     }
 }

@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::Path;
 
+use crate::facts::Facts;
 use crate::fake::{Node, bundled, differences};
 
-pub(crate) fn names() -> Vec<String> {
+fn all() -> Vec<String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/nodes");
     let mut names: Vec<String> = fs::read_dir(folder)
         .unwrap()
@@ -17,22 +18,50 @@ pub(crate) fn names() -> Vec<String> {
     names
 }
 
+/// The trees on which the runtime can be installed.
+pub(crate) fn names() -> Vec<String> {
+    all().into_iter().filter(|name| Facts::of(name).refused.is_none()).collect()
+}
+
+fn refusing() -> Vec<String> {
+    all().into_iter().filter(|name| Facts::of(name).refused.is_some()).collect()
+}
+
 /// Trees on which somebody else had put the runtime: it goes when it is uninstalled.
-pub(crate) const ADOPTED: [&str; 2] = ["kwasm-0.2", "runtime-class-manager"];
+pub(crate) const ADOPTED: [&str; 3] = ["k3s-kwasm-0.2", "kwasm-0.2", "runtime-class-manager"];
+
+#[test]
+fn there_are_at_least_forty_trees() {
+    assert!(all().len() >= 40, "{}", all().len());
+}
 
 #[test]
 fn the_plan_for_every_tree_is_the_one_that_was_reviewed() {
-    for name in names() {
-        insta::assert_snapshot!(format!("plan of {name}"), Node::of(&name).plan(&[bundled("wasmtime")]));
+    for name in all() {
+        let node = Node::of(&name);
+        insta::assert_snapshot!(format!("plan of {name}"), node.plan(&node.facts.runtimes()));
+    }
+}
+
+#[test]
+fn a_tree_that_cannot_take_it_is_left_alone_for_the_reason_it_tells() {
+    for name in refusing() {
+        let node = Node::of(&name);
+        let before = node.tree();
+        let stop = node.must_fail(&node.facts.runtimes());
+        assert_eq!(Some(format!("{:?}", stop.reason)), node.facts.refused, "{name}: {stop}");
+        assert_eq!(stop.exit_code(), 3, "{name}");
+        assert_eq!(node.tree(), before, "{name}");
+        assert_eq!(node.restarts(), 0, "{name}");
     }
 }
 
 #[test]
 fn planning_changes_nothing() {
-    for name in names() {
+    for name in all() {
         let node = Node::of(&name);
         let before = node.tree();
-        node.plan(&[bundled("wasmtime")]);
+        node.plan(&node.facts.runtimes());
         assert_eq!(node.tree(), before, "{name}");
     }
 }
@@ -41,14 +70,15 @@ fn planning_changes_nothing() {
 fn installing_twice_is_installing_once() {
     for name in names() {
         let node = Node::of(&name);
-        node.must_apply(&[bundled("wasmtime")]);
+        let runtimes = node.facts.runtimes();
+        node.must_apply(&runtimes);
         let (after, restarts) = (node.tree(), node.restarts());
-        assert!(node.handlers().contains(&"wasmtime".to_owned()), "{name}");
+        assert_eq!(node.handlers().contains(&"wasmtime".to_owned()), node.facts.serves_cri(), "{name}");
         node.fault(None);
-        assert_eq!(node.must_apply(&[bundled("wasmtime")]), 0, "{name}");
-        assert_eq!(node.tree(), after, "{name}");
+        assert_eq!(node.must_apply(&runtimes), 0, "{name}");
+        assert_eq!(differences(&node.tree(), &after), Vec::<String>::new(), "{name}");
         assert_eq!(node.restarts(), restarts, "{name}");
-        assert_eq!(node.plan(&[bundled("wasmtime")]).lines().last(), Some("nothing to do"), "{name}");
+        assert_eq!(node.plan(&runtimes).lines().last(), Some("nothing to do"), "{name}");
     }
 }
 
@@ -57,11 +87,11 @@ fn uninstalling_gives_every_tree_back_to_the_byte() {
     for name in names().iter().filter(|name| !ADOPTED.contains(&name.as_str())) {
         let node = Node::of(name);
         let (before, handlers) = (node.tree(), node.handlers());
-        node.must_apply(&[bundled("wasmtime")]);
+        node.must_apply(&node.facts.runtimes());
         node.must_apply(&[]);
-        assert_eq!(node.tree(), before, "{name}");
+        assert_eq!(differences(&node.tree(), &before), Vec::<String>::new(), "{name}");
         assert_eq!(node.handlers(), handlers, "{name}");
-        assert_eq!(node.restarts(), 2, "{name}");
+        assert_eq!(node.restarts(), node.facts.restarts, "{name}");
     }
 }
 

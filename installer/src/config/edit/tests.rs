@@ -209,7 +209,7 @@ proptest! {
         let edited = add(&text, dialect, &[wasmtime()]);
         prop_assume!(edited.is_ok());
         let (before, mut after) = (as_json(&text).unwrap(), as_json(&edited.unwrap().text).unwrap());
-        if let Some(Json::Object(runtimes)) = at(&mut after, &dialect.runtimes()) {
+        if let Some(Json::Object(runtimes)) = at(&mut after, dialect.runtimes()) {
             runtimes.remove("wasmtime");
         }
         let mut before = before;

@@ -35,6 +35,17 @@ const HELM: Program = Program {
     linker_flags: "-s -w",
 };
 
+/// Debian packages no containerd that knows the newest format of configurations.
+const CONTAINERD: Program = Program {
+    name: "containerd-newest",
+    package: "github.com/containerd/containerd/v2/cmd/containerd",
+    sources: &[
+        ("go.mod", include_str!("../../containerd/go.mod")),
+        ("go.sum", include_str!("../../containerd/go.sum")),
+    ],
+    linker_flags: "-s -w",
+};
+
 /// Every Kubernetes program in one file.
 pub(super) fn hyperkube(session: &Session) -> Result<PathBuf, PieceError> {
     build(&HYPERKUBE, session)
@@ -43,6 +54,11 @@ pub(super) fn hyperkube(session: &Session) -> Result<PathBuf, PieceError> {
 /// Helm.
 pub(super) fn helm(session: &Session) -> Result<PathBuf, PieceError> {
     build(&HELM, session)
+}
+
+/// The newest containerd.
+pub(super) fn containerd(session: &Session) -> Result<PathBuf, PieceError> {
+    build(&CONTAINERD, session)
 }
 
 fn build(program: &Program, session: &Session) -> Result<PathBuf, PieceError> {

@@ -129,6 +129,15 @@ pub fn containerd(version: ContainerdVersion, session: &Session) -> Result<PathB
     Ok(layer.unwrap_or(base).join("usr/bin/containerd"))
 }
 
+/// The newest `containerd` program there is, for its format of configurations: no node runs it. Built if it is
+/// not in the cache.
+///
+/// # Errors
+/// When it cannot be built.
+pub fn newest_containerd(session: &Session) -> Result<PathBuf, PieceError> {
+    golang::containerd(session)
+}
+
 /// The OCI archive of the pause image, `registry.k8s.io/pause:3.10`.
 ///
 /// # Errors

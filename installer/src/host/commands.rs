@@ -1,0 +1,107 @@
+//! Running a command of the node to its end.
+
+use std::io::Read;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::system::SystemError;
+
+/// Where a node's programs are; an image `FROM scratch` brings no `PATH` that would do.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// How long a look may take.
+pub(super) const LOOK: Duration = Duration::from_secs(30);
+
+/// More than any command here prints: a whole configuration of containerd is some 10 KiB.
+const PRINTED_MAX: u64 = 16 << 20;
+
+/// Runs a command of the node to its end and returns what it printed.
+pub(super) fn run(program: &str, arguments: &[&str], limit: Duration) -> Result<String, SystemError> {
+    let mut command = Command::new(program);
+    command.args(arguments).env("PATH", PATH).env("LC_ALL", "C");
+    finish(command, limit, PRINTED_MAX)
+}
+
+/// Runs a command to its end and returns what it printed, at most so many bytes. One that takes too long ends with all that it started.
+pub(super) fn finish(mut command: Command, limit: Duration, printed_max: u64) -> Result<String, SystemError> {
+    let words_of = [command.get_program()].into_iter().chain(command.get_args());
+    let line = words_of.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
+    let not_started = |error: std::io::Error| SystemError::Start { command: line.clone(), reason: error.to_string() };
+    let failed = |words: String| SystemError::Command { command: line.clone(), words };
+    let mut child = command
+        .current_dir("/")
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(not_started)?;
+    let output = child.stdout.take().map(|from| collect(from, printed_max));
+    let errors = child.stderr.take().map(|from| collect(from, printed_max));
+    let deadline = Instant::now() + limit;
+    let status = loop {
+        match child.try_wait().map_err(not_started)? {
+            Some(status) => break status,
+            None if Instant::now() >= deadline => {
+                // It may have ended just now: then there is nothing to kill.
+                end_group(&child);
+                child.wait().ok();
+                return Err(failed(format!("no end within {} s", limit.as_secs())));
+            }
+            None => thread::sleep(Duration::from_millis(5)),
+        }
+    };
+    let [output, errors] =
+        [output, errors].map(|reader| reader.and_then(|thread| thread.join().ok()).unwrap_or_default());
+    if status.success() { Ok(output) } else { Err(failed(words(&errors, &status.to_string()))) }
+}
+
+fn end_group(child: &Child) {
+    let group = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+    if let Some(group) = group {
+        rustix::process::kill_process_group(group, rustix::process::Signal::KILL).ok();
+    }
+}
+
+/// Keeps a beginning of what is printed, and lets the rest pass.
+fn collect(mut from: impl Read + Send + 'static, printed_max: u64) -> thread::JoinHandle<String> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        (&mut from).take(printed_max).read_to_end(&mut bytes).ok();
+        std::io::copy(&mut from, &mut std::io::sink()).ok();
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
+/// What a command complained with, without what it only logged (Go programs write `time="…" level=…`).
+fn words(errors: &str, status: &str) -> String {
+    let lines: Vec<&str> =
+        errors.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("time=")).collect();
+    let text = if lines.is_empty() { status.to_owned() } else { lines.join(" ") };
+    text.chars().filter(|c| !c.is_control() || *c == '\t').collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failing_command_is_quoted_with_its_words_but_not_its_log() {
+        let error = run("sh", &["-c", "echo time=warning >&2; echo broken >&2; exit 3"], LOOK).unwrap_err();
+        assert_eq!(error.to_string(), "`sh -c echo time=warning >&2; echo broken >&2; exit 3` failed: broken");
+    }
+
+    #[test]
+    fn a_command_that_hangs_is_ended() {
+        let error = run("sleep", &["60"], Duration::from_millis(50)).unwrap_err();
+        assert_eq!(error.to_string(), "`sleep 60` failed: no end within 0 s");
+    }
+
+    #[test]
+    fn a_missing_command_is_named() {
+        let error = run("no-such-command", &[], LOOK).unwrap_err();
+        assert!(error.to_string().starts_with("cannot run `no-such-command`: No such file"), "{error}");
+    }
+}

@@ -1,0 +1,227 @@
+//! What can be changed: each change is brought to the disk before the next.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, symlink};
+use std::path::Path;
+
+use super::{Attributes, FileError, Files, Operation, failed, missing_is_none, temporary};
+
+impl Files {
+    /// Creates a directory, mode 0755; one that exists is no error.
+    ///
+    /// # Errors
+    /// If it cannot be created.
+    pub fn make_dir(&self, path: &Path) -> Result<(), FileError> {
+        let real = self.real(&self.follow(path));
+        if real.is_dir() {
+            return Ok(());
+        }
+        self.change(Operation::MakeDir, "create the directory", path, || {
+            fs::create_dir(&real)?;
+            fs::set_permissions(&real, fs::Permissions::from_mode(0o755))
+        })?;
+        self.sync_parent(path)
+    }
+
+    /// Puts a file in place at once: either the old content is there or the new, whatever happens. A symbolic
+    /// link stays and its target is replaced.
+    ///
+    /// # Errors
+    /// If it cannot be written; the old content is there then.
+    pub fn replace(&self, path: &Path, content: &[u8], attributes: Attributes) -> Result<(), FileError> {
+        let target = self.follow(path);
+        let temporary = temporary(&target);
+        let result =
+            self.write_new(&temporary, attributes, &mut &*content).and_then(|()| self.rename(&temporary, &target));
+        if result.is_err() {
+            let _ = fs::remove_file(self.locate(&temporary));
+        }
+        result?;
+        self.sync_parent(&target)
+    }
+
+    /// Writes a new file and brings it to the disk; one that is there is overwritten.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write_new(&self, path: &Path, attributes: Attributes, content: &mut dyn io::Read) -> Result<(), FileError> {
+        let real = self.locate(path);
+        let file = self.change(Operation::Write, "write", path, || {
+            let mut file = File::options().create(true).truncate(true).write(true).mode(0o600).open(&real)?;
+            copy(content, &mut file)?;
+            file.set_permissions(fs::Permissions::from_mode(attributes.mode & 0o7777))?;
+            if let Some((user, group)) = attributes.owner {
+                std::os::unix::fs::fchown(&file, Some(user), Some(group))?;
+            }
+            Ok(file)
+        })?;
+        self.change(Operation::Sync, "sync", path, || if self.gate.syncs() { file.sync_all() } else { Ok(()) })
+    }
+
+    /// Renames within a directory or between two of one file system.
+    ///
+    /// # Errors
+    /// If it cannot be renamed.
+    pub fn rename(&self, from: &Path, to: &Path) -> Result<(), FileError> {
+        let (old, new) = (self.locate(from), self.locate(to));
+        self.change(Operation::Rename, "put in place", to, || fs::rename(&old, &new))?;
+        self.sync_parent(to)
+    }
+
+    /// Makes `path` a symbolic link to `target`, replacing what is there at once.
+    ///
+    /// # Errors
+    /// If it cannot be linked; what was there stays.
+    pub fn link(&self, path: &Path, target: &Path) -> Result<(), FileError> {
+        let temporary = temporary(path);
+        let real = self.locate(&temporary);
+        self.change(Operation::Link, "link", path, || {
+            missing_is_none(fs::remove_file(&real))?;
+            symlink(target, &real)
+        })?;
+        self.rename(&temporary, path)
+    }
+
+    /// Gives a file a second name; one that has that name already is replaced.
+    ///
+    /// # Errors
+    /// If it cannot be linked.
+    pub fn hard_link(&self, file: &Path, name: &Path) -> Result<(), FileError> {
+        let (old, new) = (self.locate(file), self.locate(name));
+        self.change(Operation::Link, "link", name, || {
+            missing_is_none(fs::remove_file(&new))?;
+            fs::hard_link(&old, &new)
+        })?;
+        self.sync_parent(name)
+    }
+
+    /// Removes a file or a link; one that is not there is no error.
+    ///
+    /// # Errors
+    /// If it cannot be removed.
+    pub fn remove(&self, path: &Path) -> Result<(), FileError> {
+        let real = self.locate(path);
+        if fs::symlink_metadata(&real).is_err() {
+            return Ok(());
+        }
+        self.change(Operation::Unlink, "remove", path, || fs::remove_file(&real))?;
+        self.sync_parent(path)
+    }
+
+    /// Removes a directory with all that is in it; one that is not there is no error. Links are removed, never followed.
+    ///
+    /// # Errors
+    /// If something in it cannot be removed.
+    pub fn remove_tree(&self, path: &Path) -> Result<(), FileError> {
+        if self.link_metadata(path).is_none() {
+            return Ok(());
+        }
+        for entry in self.names(path).into_iter().map(|name| path.join(name)) {
+            let is_dir = self.link_metadata(&entry).is_some_and(|metadata| metadata.is_dir());
+            if is_dir { self.remove_tree(&entry)? } else { self.remove(&entry)? }
+        }
+        self.remove_empty_dir(path).map(drop)
+    }
+
+    /// Removes a directory if nothing is in it, and says whether it is gone.
+    ///
+    /// # Errors
+    /// If it is empty and cannot be removed.
+    pub fn remove_empty_dir(&self, path: &Path) -> Result<bool, FileError> {
+        let real = self.locate(path);
+        match fs::read_dir(&real).map(|mut entries| entries.next().is_none()) {
+            Ok(true) => {}
+            Ok(false) => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+            Err(error) => return Err(failed("look into", path, error)),
+        }
+        self.change(Operation::RemoveDir, "remove the directory", path, || fs::remove_dir(&real))?;
+        self.sync_parent(path)?;
+        Ok(true)
+    }
+
+    /// Brings a directory's entries to the disk.
+    ///
+    /// # Errors
+    /// If that fails.
+    pub fn sync_dir(&self, path: &Path) -> Result<(), FileError> {
+        let real = self.real(&self.follow(path));
+        self.change(Operation::Sync, "sync", path, || {
+            if self.gate.syncs() { File::open(&real)?.sync_all() } else { Ok(()) }
+        })
+    }
+
+    fn sync_parent(&self, path: &Path) -> Result<(), FileError> {
+        self.sync_dir(path.parent().unwrap_or(Path::new("/")))
+    }
+
+    fn change<T>(
+        &self,
+        operation: Operation,
+        what: &'static str,
+        path: &Path,
+        action: impl FnOnce() -> io::Result<T>,
+    ) -> Result<T, FileError> {
+        self.gate.pass(operation, path).and_then(|()| action()).map_err(|source| failed(what, path, source))
+    }
+}
+
+fn copy(from: &mut dyn io::Read, to: &mut File) -> io::Result<()> {
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) => to.write_all(&buffer[..count])?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
+    use super::*;
+
+    fn tree() -> (tempfile::TempDir, Files) {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("etc")).unwrap();
+        let files = Files::below(root.path());
+        (root, files)
+    }
+
+    #[test]
+    fn an_absolute_link_stays_inside_the_root() {
+        let (root, files) = tree();
+        symlink("/etc/real", root.path().join("etc/link")).unwrap();
+        files.replace(Path::new("/etc/link"), b"new", Attributes::CONFIG).unwrap();
+        assert_eq!(fs::read(root.path().join("etc/real")).unwrap(), b"new");
+        assert_eq!(fs::read_link(root.path().join("etc/link")).unwrap(), Path::new("/etc/real"));
+    }
+
+    #[test]
+    fn a_replaced_file_keeps_the_mode_it_is_given() {
+        let (root, files) = tree();
+        files.replace(Path::new("/etc/x"), b"1", Attributes { mode: 0o640, owner: None }).unwrap();
+        assert_eq!(fs::metadata(root.path().join("etc/x")).unwrap().mode() & 0o7777, 0o640);
+        assert_eq!(files.names(Path::new("/etc")), ["x"]);
+    }
+
+    #[test]
+    fn a_link_replaces_a_running_program_by_rename() {
+        let (root, files) = tree();
+        fs::write(root.path().join("etc/program"), "old").unwrap();
+        files.link(Path::new("/etc/program"), Path::new("/opt/new")).unwrap();
+        assert_eq!(files.link_target(Path::new("/etc/program")).unwrap(), Path::new("/opt/new"));
+    }
+
+    #[test]
+    fn a_directory_that_is_not_empty_stays() {
+        let (root, files) = tree();
+        fs::write(root.path().join("etc/x"), "").unwrap();
+        assert!(!files.remove_empty_dir(Path::new("/etc")).unwrap());
+        assert!(root.path().join("etc/x").exists());
+    }
+}

@@ -1,0 +1,124 @@
+//! What is on the node already, and what would have to be made first.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::Standing;
+use crate::artifacts::{Artifact, bin_dir, runtimes_dir};
+use crate::host::Files;
+use crate::host::files::temporary;
+use crate::ledger::{self, State};
+use crate::platform::{Form, Platform};
+use crate::target::{Target, WantedSource};
+
+pub(super) fn installed(files: &Files, install_dir: &Path) -> Vec<(String, String)> {
+    let runtimes = runtimes_dir(install_dir);
+    let names = files.names(&runtimes).into_iter();
+    names
+        .flat_map(|name| {
+            let digests = files.names(&runtimes.join(&name));
+            digests.into_iter().map(move |digest| (name.clone(), digest))
+        })
+        .collect()
+}
+
+/// Where shims are linked to be found by their names, and what each link leads to.
+pub(super) fn named(
+    platform: &Platform,
+    target: &Target,
+    artifacts: &BTreeMap<String, Artifact>,
+    install_dir: &Path,
+) -> BTreeMap<PathBuf, PathBuf> {
+    let Some(folder) = &platform.name_dir else { return BTreeMap::new() };
+    let shims = target.runtimes.iter().filter(|wanted| !wanted.is_oci()).filter_map(|wanted| {
+        match (&wanted.source, wanted.artifact()) {
+            (WantedSource::Host(path), _) => Some(path.clone()),
+            (_, Some(name)) => Some(artifacts.get(name)?.link(install_dir)),
+            (_, None) => None,
+        }
+    });
+    let is_shim =
+        |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("containerd-shim-"));
+    shims
+        .filter(|path| is_shim(path) && path.parent() != Some(folder))
+        .filter_map(|path| Some((folder.join(path.file_name()?), path.clone())))
+        .collect()
+}
+
+fn is_temporary(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "kwasm-new")
+}
+
+pub(super) fn links<'a>(
+    files: &Files,
+    install_dir: &Path,
+    wanted: &BTreeMap<String, Artifact>,
+    named: impl Iterator<Item = &'a PathBuf>,
+) -> BTreeMap<PathBuf, Standing> {
+    let bin = bin_dir(install_dir);
+    let there = files.names(&bin).into_iter().map(|name| bin.join(name));
+    let wanted = wanted.values().map(|artifact| artifact.link(install_dir));
+    there
+        .chain(wanted)
+        .chain(named.flat_map(|link| [link.clone(), temporary(link)]))
+        .filter(|path| files.link_metadata(path).is_some() || !is_temporary(path))
+        .map(|path| {
+            let standing = match (files.link_target(&path), files.link_metadata(&path)) {
+                (Some(target), _) => Standing::Link(target),
+                (None, Some(_)) => Standing::File,
+                (None, None) => Standing::Nothing,
+            };
+            (path, standing)
+        })
+        .collect()
+}
+
+pub(super) fn missing_dirs(
+    files: &Files,
+    platform: &Platform,
+    install_dir: &Path,
+    artifacts: &BTreeMap<String, Artifact>,
+) -> Vec<PathBuf> {
+    let mut needed: Vec<PathBuf> = Vec::new();
+    if !artifacts.is_empty() {
+        needed.push(bin_dir(install_dir));
+        needed.extend(artifacts.keys().map(|name| runtimes_dir(install_dir).join(name)));
+    }
+    if !matches!(platform.layout.form, Form::ByName | Form::Fixed(_)) {
+        needed.extend(platform.layout.path.parent().map(Path::to_owned));
+    }
+    let mut missing: Vec<PathBuf> = needed
+        .iter()
+        .flat_map(|path| path.ancestors())
+        // The ledger makes and removes its own.
+        .filter(|path| files.metadata(path).is_none() && !ledger::FOLDERS.iter().any(|own| *path == Path::new(own)))
+        .map(Path::to_owned)
+        .collect();
+    missing.sort();
+    missing.dedup();
+    missing
+}
+
+pub(super) fn config_leftover(files: &Files, path: &Path) -> Option<PathBuf> {
+    let beside = [temporary(&files.follow(path)), temporary(path)];
+    beside.into_iter().find(|path| files.link_metadata(path).is_some())
+}
+
+pub(super) fn own_dirs(files: &Files, install_dir: &Path, state: &State) -> Vec<PathBuf> {
+    let runtimes = runtimes_dir(install_dir);
+    let names = files.names(&runtimes).into_iter().map(|name| runtimes.join(name));
+    let mut dirs: Vec<PathBuf> = names.chain(state.created_dirs.iter().cloned()).collect();
+    dirs.push(runtimes);
+    dirs.retain(|dir| files.metadata(dir).is_some_and(|dir| dir.is_dir()));
+    dirs.sort();
+    dirs.dedup();
+    dirs
+}
+
+pub(super) fn missing_binaries(files: &Files, target: &Target) -> Vec<PathBuf> {
+    let paths = target.runtimes.iter().filter_map(|wanted| match &wanted.source {
+        WantedSource::Host(path) => Some(path),
+        _ => None,
+    });
+    paths.filter(|path| !files.metadata(path).is_some_and(|file| file.is_file())).cloned().collect()
+}

@@ -1,0 +1,106 @@
+//! The steps that lead from what is there to what should be.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use crate::artifacts::runtimes_dir;
+use crate::ledger::State;
+use crate::observe::{Observed, Standing};
+use crate::step::{Step, kept};
+use crate::target::Target;
+
+/// What is done before the daemon takes anything up.
+pub(super) fn changes(observed: &Observed, config: Option<&String>, state: &State) -> Vec<Step> {
+    let mut steps: Vec<Step> = observed
+        .missing_dirs
+        .iter()
+        .filter(|dir| state.created_dirs.contains(dir))
+        .cloned()
+        .map(Step::MakeDir)
+        .collect();
+    for artifact in observed.artifacts.values() {
+        let folder = artifact.folder(&observed.install_dir);
+        if !observed.installed.contains(&(artifact.name.clone(), artifact.digest.clone())) {
+            steps.push(Step::Install { artifact: artifact.clone(), folder: folder.clone() });
+        }
+        let (path, target) = (artifact.link(&observed.install_dir), folder.join(&artifact.shim));
+        let previous = observed.links.get(&path).cloned().unwrap_or(Standing::Nothing);
+        if previous != Standing::Link(target.clone()) {
+            steps.push(Step::Link { path, target, previous });
+        }
+    }
+    for (path, target) in observed.own_names() {
+        let previous = observed.links.get(&path).cloned().unwrap_or(Standing::Nothing);
+        if previous != Standing::Link(target.clone()) {
+            steps.push(Step::Link { path, target, previous });
+        }
+    }
+    if observed.config.as_ref() != config {
+        steps.push(Step::Configure {
+            path: observed.platform.layout.path.clone(),
+            text: config.cloned(),
+            previous: observed.config.clone(),
+            attributes: observed.config_attributes,
+        });
+    }
+    steps
+}
+
+/// Directories that will have been created by us and are still there afterwards.
+pub(super) fn created_dirs(observed: &Observed, state: &State, cleanup: &[Step]) -> Vec<PathBuf> {
+    let before = observed.state.created_dirs.iter().filter(|dir| observed.own_dirs.contains(dir));
+    let mut dirs: Vec<PathBuf> = before.cloned().collect();
+    let for_config = observed.platform.layout.path.parent().filter(|_| state.config.is_none());
+    let new = observed.missing_dirs.iter().filter(|dir| !for_config.is_some_and(|parent| parent.starts_with(dir)));
+    dirs.extend(new.cloned());
+    dirs.sort();
+    dirs.dedup();
+    dirs.retain(|dir| !cleanup.contains(&Step::RemoveDir(dir.clone())));
+    dirs
+}
+
+/// What nothing names any more: links and artifacts that are not of the target, unless a process runs them.
+pub(super) fn cleanup(observed: &Observed, target: &Target) -> Vec<Step> {
+    let dir = &observed.install_dir;
+    let runtimes = runtimes_dir(dir);
+    let in_use = |folder: &Path| observed.processes.iter().any(|process| process.program.starts_with(folder));
+    let wanted_folders: BTreeSet<PathBuf> = observed.artifacts.values().map(|artifact| artifact.folder(dir)).collect();
+    let mut wanted_links: BTreeSet<PathBuf> = observed.artifacts.values().map(|artifact| artifact.link(dir)).collect();
+    wanted_links.extend(observed.own_names().into_iter().map(|(link, _)| link));
+    let mut steps = Vec::new();
+    for (path, standing) in &observed.links {
+        let ours =
+            matches!(standing, Standing::Link(to) if to.starts_with(&runtimes) && !in_use(to.parent().unwrap_or(to)));
+        let replaced = *standing == Standing::File && wanted_links.contains(path);
+        let named = matches!(standing, Standing::Link(_)) && observed.state.named.contains(path);
+        if (ours || named) && !wanted_links.contains(path) {
+            steps.push(Step::Unlink(path.clone()));
+        } else if replaced {
+            steps.push(Step::Unlink(kept(path)));
+        } else if is_leftover(path) {
+            steps.push(Step::Unlink(path.clone()));
+        }
+    }
+    steps.extend(observed.config_leftover.iter().cloned().map(Step::Unlink));
+    steps.extend(observed.fetch_leftovers.iter().cloned().map(Step::Discard));
+    let mut kept_folders = wanted_folders.clone();
+    for (name, digest) in &observed.installed {
+        let folder = runtimes.join(name).join(digest);
+        if in_use(&folder) {
+            kept_folders.insert(folder);
+        } else if !wanted_folders.contains(&folder) {
+            steps.push(Step::Discard(folder));
+        }
+    }
+    if target.runtimes.is_empty() && kept_folders.is_empty() {
+        steps.extend(observed.cache.clone().map(Step::Discard));
+        steps.extend(observed.own_dirs.iter().rev().cloned().map(Step::RemoveDir));
+    }
+    steps
+}
+
+/// A name that only an interrupted run leaves.
+fn is_leftover(path: &Path) -> bool {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    name.starts_with('.') && (name.ends_with(".kwasm-new") || name.ends_with(".kwasm-old"))
+}
