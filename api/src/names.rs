@@ -31,7 +31,17 @@ pub const FINALIZER: &str = "kwasm.sh/uninstall";
 /// Field manager of everything the operator applies.
 pub const FIELD_MANAGER: &str = "kwasm-operator";
 
-/// Label of the RuntimeClasses that the operator made, with the value [`FIELD_MANAGER`]: these alone it deletes.
+/// Annotation of a RuntimeClass that the operator made, `<WasmRuntime>/<RuntimeClass>`: these alone it deletes. A copy
+/// that somebody made under another name is not meant.
+pub const CLASS_MADE_FOR: &str = "kwasm.sh/made-for";
+
+/// Annotation of somebody else's RuntimeClass that the operator sends to verified nodes, `<WasmRuntime>/<RuntimeClass>`.
+pub const CLASS_ADOPTED_FOR: &str = "kwasm.sh/adopted-for";
+
+/// Annotation of a RuntimeClass that the operator made: a digest of what it applied.
+pub const CLASS_APPLIED: &str = "kwasm.sh/applied";
+
+/// Label of what the operator made, with the value [`FIELD_MANAGER`].
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 
 /// The longest value a label may have (Kubernetes API conventions).

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::runtime::{Runtime, digest};
+use crate::runtime::{Runtime, sha256};
 
 /// The environment variable in which a Job hands the Order to the installer.
 pub const ORDER_ENV: &str = "KWASM_ORDER";
@@ -66,7 +66,13 @@ impl Order {
     /// Identifies the Order: 64 hexadecimal digits, the SHA-256 of its JSON.
     #[must_use]
     pub fn digest(&self) -> String {
-        digest(self)
+        Self::digest_of(&self.to_json())
+    }
+
+    /// Identifies an Order by its JSON as it came: a newer operator may have written fields that this program ignores.
+    #[must_use]
+    pub fn digest_of(json: &str) -> String {
+        sha256(json.as_bytes())
     }
 
     /// The Order as one line of JSON.

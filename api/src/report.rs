@@ -7,6 +7,9 @@ use crate::runtime::Runtime;
 /// The longest Report in bytes: Kubernetes keeps 4096 bytes of a termination message.
 pub const REPORT_MAX_BYTES: usize = 4096;
 
+/// The [`Failure::reason`] of an Order that would remove a runtime whose containers still run.
+pub const RUNTIME_IN_USE: &str = "RuntimeInUse";
+
 /// What the installer says when it ends. Unknown fields are ignored.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]

@@ -86,6 +86,7 @@ pub struct Preinstalled {}
 #[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
 pub struct Http {
     /// One artifact for each platform.
+    #[cfg_attr(feature = "kubernetes", schemars(length(min = 1, max = 16)))]
     pub artifacts: Vec<HttpArtifact>,
 }
 
@@ -94,10 +95,17 @@ pub struct Http {
 #[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
 pub struct HttpArtifact {
     /// `os/architecture` as in OCI images, such as `linux/amd64`.
+    #[cfg_attr(
+        feature = "kubernetes",
+        schemars(length(max = 64), regex(pattern = r"^[a-z0-9]+/[a-z0-9_.]+(/[a-z0-9_.]+)?$"))
+    )]
     pub platform: String,
-    /// `http` or `https`; a binary, or an archive with the binary at its top.
+    /// `http` or `https`, without credentials. It serves an ELF binary or a tar archive, which may be compressed with
+    /// gzip or zstd and holds exactly one `containerd-shim-…` (kind `OCI`: one executable), at any depth.
+    #[cfg_attr(feature = "kubernetes", schemars(length(max = 2048), regex(pattern = r"^https?://[^/@?#]+(/.*)?$")))]
     pub url: String,
-    /// Of what the URL serves, in hexadecimal digits.
+    /// SHA-256 of what the URL serves, in 64 hexadecimal digits.
+    #[cfg_attr(feature = "kubernetes", schemars(regex(pattern = r"^[0-9a-fA-F]{64}$")))]
     pub sha256: String,
 }
 
@@ -106,8 +114,10 @@ pub struct HttpArtifact {
 #[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
 pub struct Image {
     /// With a digest, such as `registry.example/shim@sha256:…`.
+    #[cfg_attr(feature = "kubernetes", schemars(length(max = 512), regex(pattern = r"^[^@ ]+@sha256:[0-9a-f]{64}$")))]
     pub reference: String,
-    /// Absolute path inside the image.
+    /// Absolute path of a regular file inside the image.
+    #[cfg_attr(feature = "kubernetes", schemars(length(max = 1024), regex(pattern = r"^/.+$")))]
     pub path: String,
 }
 
@@ -136,8 +146,12 @@ pub enum OptionValue {
 /// Lower-case hexadecimal SHA-256 of a value's JSON.
 pub(crate) fn digest<T: Serialize>(value: &T) -> String {
     // Serialising these types cannot fail: every map key is a string.
-    let json = serde_json::to_vec(value).unwrap_or_default();
-    Sha256::digest(json).iter().map(|byte| format!("{byte:02x}")).collect()
+    sha256(&serde_json::to_vec(value).unwrap_or_default())
+}
+
+/// Lower-case hexadecimal SHA-256.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(feature = "kubernetes")]
@@ -190,9 +204,15 @@ mod schema {
         }
 
         fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            // A structural schema has one type or none. Without one each keyword binds only the values it is about: no
+            // object has both at least one and at most no property, no fraction is a multiple of 1.
             json_schema!({
                 "description": "A boolean, an integer, a string or a list of strings.",
                 "x-kubernetes-preserve-unknown-fields": true,
+                "items": {"type": "string"},
+                "minProperties": 1,
+                "maxProperties": 0,
+                "multipleOf": 1,
             })
         }
     }

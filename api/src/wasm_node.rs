@@ -48,6 +48,9 @@ pub struct WasmNodeSpec {
     /// The image whose program changes the node.
     #[serde(default)]
     pub installer: String,
+    /// The host that the spec was made for: when it is started again or replaced, it is looked at again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostIdentity>,
     /// Counts the attempts at this spec, from 1. It is raised when a failed node may try again.
     #[serde(default = "first_attempt")]
     pub attempt: i32,
@@ -55,6 +58,30 @@ pub struct WasmNodeSpec {
 
 fn first_attempt() -> i32 {
     1
+}
+
+/// What a kubelet says of the host it runs on (`status.nodeInfo` of its Node).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HostIdentity {
+    /// Another after the host was installed anew.
+    #[serde(rename = "machineID", default)]
+    pub machine_id: String,
+    /// Another after every start.
+    #[serde(rename = "bootID", default)]
+    pub boot_id: String,
+    /// Such as `containerd://1.7.24`.
+    #[serde(default)]
+    pub container_runtime_version: String,
+}
+
+impl HostIdentity {
+    /// Whether it is the same installation with the same container runtime, perhaps started again: what was put there
+    /// is there still, as far as anybody knows.
+    #[must_use]
+    pub fn is_same_installation(&self, other: &Self) -> bool {
+        self.machine_id == other.machine_id && self.container_runtime_version == other.container_runtime_version
+    }
 }
 
 /// Where a node is on its way to its spec.
@@ -95,6 +122,9 @@ pub struct WasmNodeStatus {
     /// The node's containerd.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub containerd: Option<Containerd>,
+    /// The host that the runtimes were verified on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostIdentity>,
     /// Every runtime that is on the node, as last verified.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub runtimes: Vec<RuntimeReport>,

@@ -75,7 +75,10 @@ pub struct WasmRuntimeSpec {
 pub struct RuntimeClassSpec {
     /// Its name; the `WasmRuntime`'s if absent. One that exists already is adopted, never recreated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+    )]
     pub name: Option<String>,
     /// What a pod costs beyond its containers' requests, by resource.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

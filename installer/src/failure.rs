@@ -7,8 +7,6 @@ use kwasm_api::report::{Failure, NodeState};
 pub enum Reason {
     /// The Order cannot be read or contradicts itself.
     InvalidOrder,
-    /// A source of the Order comes with a later version.
-    SourceNotSupported,
     /// The pod cannot reach its node.
     NodeNotReachable,
     /// Another installer keeps the node's lock.
@@ -39,6 +37,10 @@ pub enum Reason {
     HandlerMissing,
     /// The bundle lacks a runtime.
     BundleNotUsable,
+    /// A runtime could not be fetched.
+    ArtifactNotFetched,
+    /// What was fetched is not what was ordered, or this node cannot run it.
+    ArtifactRefused,
     /// The binary of a `host` runtime is not there.
     BinaryMissing,
     /// No directory takes programs.
@@ -112,9 +114,6 @@ impl Reason {
     pub const fn remedy(self) -> &'static str {
         match self {
             Self::InvalidOrder => "correct the WasmRuntime, or use the installer image of the operator's release",
-            Self::SourceNotSupported => {
-                "use the source `bundled`, `host` or `preinstalled`, or a newer installer image"
-            }
             Self::NodeNotReachable => {
                 "run the pod with `hostPID: true`, `privileged: true` and the node's `/` mounted at $NODE_ROOT"
             }
@@ -141,6 +140,10 @@ impl Reason {
             Self::HandlerConflict => "choose another handler name, or take the existing entry out of the configuration",
             Self::HandlerMissing => "register the handler on the node, or choose another source",
             Self::BundleNotUsable => "use an installer image that carries the runtime",
+            Self::ArtifactNotFetched => {
+                "make the server reachable from pods of this node, or correct the address in the WasmRuntime"
+            }
+            Self::ArtifactRefused => "correct the WasmRuntime, or what the server has under that name",
             Self::BinaryMissing => "install the binary on the node, or correct the path",
             Self::NoInstallDirectory => "name a directory with --install-dir that is writable and not mounted noexec",
             Self::RuntimeInUse => "delete the pods of the runtime first, or use --force",
@@ -152,5 +155,18 @@ impl Reason {
                 "look at `journalctl -u containerd`; the installer can be run again at any time"
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kwasm_api::report::RUNTIME_IN_USE;
+
+    use super::*;
+
+    #[test]
+    fn the_operator_knows_a_runtime_in_use_by_its_reason() {
+        let stop = Stop::unchanged("look for containers", Reason::RuntimeInUse, "1 container");
+        assert_eq!(stop.failure().reason, RUNTIME_IN_USE);
     }
 }

@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::artifacts::{Artifact, ArtifactError, bin_dir, runtimes_dir};
+use crate::artifacts::client::Limits;
+use crate::artifacts::network::Network;
+use crate::artifacts::remote::Remote;
+use crate::artifacts::{Artifact, ArtifactError, bin_dir, fetch, runtimes_dir};
 use crate::config::dump::Dump;
 use crate::failure::{Reason, Stop};
 use crate::host::files::{Attributes, attributes_of, temporary};
 use crate::host::system::{CriStatus, Process};
 use crate::host::{Files, System};
 use crate::ledger::{Ledger, State};
-use crate::target::{Target, WantedSource};
+use crate::target::{Target, Wanted, WantedSource};
 
 /// The unit of a plain containerd node, as containerd itself ships it.
 pub const UNIT: &str = "containerd.service";
@@ -46,6 +49,10 @@ pub struct Settings {
     pub lock_patience: Duration,
     /// How long to wait for CRI after a restart.
     pub cri_patience: Duration,
+    /// What must be known to fetch something.
+    pub network: Network,
+    /// How much is fetched, and how long that may take.
+    pub limits: Limits,
 }
 
 /// The daemon.
@@ -95,8 +102,10 @@ pub struct Observed {
     pub state: State,
     /// Where binaries go.
     pub install_dir: PathBuf,
-    /// The bundled artifacts that the target needs, by name.
+    /// The artifacts that the target needs, by name.
     pub artifacts: BTreeMap<String, Artifact>,
+    /// Folders that a run left which was cut off while it fetched.
+    pub fetch_leftovers: Vec<PathBuf>,
     /// Artifacts on the node: name and digest, or a folder that was never finished.
     pub installed: Vec<(String, String)>,
     /// What stands where links are or should be.
@@ -166,6 +175,7 @@ pub fn observe(host: &Host, settings: &Settings, target: &Target) -> Result<Obse
         cache: host.files.metadata(Path::new(CACHE)).map(|_| CACHE.into()),
         bare_ledger_folder: ledger.is_none() && Ledger::has_bare_folder(&host.files),
         forced: settings.force,
+        fetch_leftovers: fetch::leftovers(&host.files, &install_dir),
         config_leftover: config_leftover(&host.files, &daemon.config_path),
         config_attributes: attributes.unwrap_or(Attributes::CONFIG),
         daemon,
@@ -302,7 +312,7 @@ fn install_dir(files: &Files, settings: &Settings, state: &State) -> Result<Path
     })
 }
 
-/// The artifacts of the target: from the bundle or, where there is none, as they are on the node already.
+/// The artifacts of the target: as they are on the node already, or from the bundle, or to be fetched.
 fn load_artifacts(
     files: &Files,
     settings: &Settings,
@@ -312,7 +322,15 @@ fn load_artifacts(
 ) -> Result<BTreeMap<String, Artifact>, Stop> {
     let mut artifacts = BTreeMap::new();
     for wanted in &target.runtimes {
-        let WantedSource::Bundle(name) = &wanted.source else { continue };
+        let name = match &wanted.source {
+            WantedSource::Bundle(name) => name,
+            WantedSource::Remote(remote) => {
+                let artifact = known_or_remote(files, wanted, remote, state, install_dir)?;
+                artifacts.insert(artifact.name.clone(), artifact);
+                continue;
+            }
+            WantedSource::Host(_) | WantedSource::Preinstalled => continue,
+        };
         let known = state.artifacts.iter().find(|artifact| artifact.name == *name);
         let there = known.filter(|artifact| files.metadata(&artifact.folder(install_dir)).is_some());
         let artifact = match (Artifact::load(&settings.bundle, name), there) {
@@ -323,6 +341,27 @@ fn load_artifacts(
         artifacts.insert(name.clone(), artifact);
     }
     Ok(artifacts)
+}
+
+/// What the node has already is not fetched again. Its folder tells, so that a lost ledger costs no download.
+fn known_or_remote(
+    files: &Files,
+    wanted: &Wanted,
+    remote: &Remote,
+    state: &State,
+    install_dir: &Path,
+) -> Result<Artifact, Stop> {
+    let expected = remote.expected(&wanted.runtime.name, wanted.runtime.kind);
+    let folder = expected.folder(install_dir);
+    if files.metadata(&folder).is_none() {
+        return Ok(expected);
+    }
+    let known = |known: &&Artifact| known.name == expected.name && known.digest == expected.digest;
+    if let Some(known) = state.artifacts.iter().find(known) {
+        return Ok(known.clone());
+    }
+    let step = format!("read {}", folder.display());
+    expected.found(files, &folder).map_err(|error| Stop::unchanged(step, Reason::FileNotChanged, error))
 }
 
 fn installed(files: &Files, install_dir: &Path) -> Vec<(String, String)> {

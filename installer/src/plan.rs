@@ -197,10 +197,10 @@ pub fn entry(wanted: &Wanted, observed: &Observed) -> Option<Entry> {
 }
 
 fn binary(wanted: &Wanted, observed: &Observed) -> Option<PathBuf> {
-    match &wanted.source {
-        WantedSource::Bundle(name) => Some(observed.artifacts.get(name)?.link(&observed.install_dir)),
-        WantedSource::Host(path) => Some(path.clone()),
-        WantedSource::Preinstalled => None,
+    match (&wanted.source, wanted.artifact()) {
+        (WantedSource::Host(path), _) => Some(path.clone()),
+        (_, Some(name)) => Some(observed.artifacts.get(name)?.link(&observed.install_dir)),
+        (_, None) => None,
     }
 }
 
@@ -213,7 +213,7 @@ fn check_binaries(observed: &Observed) -> Result<(), Stop> {
     let mut links: BTreeSet<PathBuf> = BTreeSet::new();
     for artifact in observed.artifacts.values() {
         if !links.insert(artifact.link(&observed.install_dir)) {
-            let words = format!("two bundles of this Order hold a file {}", artifact.shim);
+            let words = format!("two artifacts of this Order have the file {}", artifact.shim);
             return Err(Stop::unchanged(step, Reason::InvalidOrder, words));
         }
     }
@@ -222,7 +222,7 @@ fn check_binaries(observed: &Observed) -> Result<(), Stop> {
 
 /// Promise: a runtime in use is not removed. A newer version of one that stays may be installed beside it.
 fn refuse_in_use(observed: &Observed, target: &Target) -> Result<(), Stop> {
-    let stays: BTreeSet<&str> = bundles(target).collect();
+    let stays: BTreeSet<&str> = target.runtimes.iter().filter_map(Wanted::artifact).collect();
     let runtimes = runtimes_dir(&observed.install_dir);
     let users: Vec<String> = observed
         .processes
@@ -235,13 +235,6 @@ fn refuse_in_use(observed: &Observed, target: &Target) -> Result<(), Stop> {
     }
     let words = format!("still running: {}", users.join(", "));
     Err(Stop::unchanged("look for containers of the runtime", Reason::RuntimeInUse, words))
-}
-
-fn bundles(target: &Target) -> impl Iterator<Item = &str> {
-    target.runtimes.iter().filter_map(|wanted| match &wanted.source {
-        WantedSource::Bundle(name) => Some(name.as_str()),
-        _ => None,
-    })
 }
 
 /// The entries that are ours to write: not those that somebody else wrote just so.
@@ -407,6 +400,7 @@ fn cleanup(observed: &Observed, target: &Target) -> Vec<Step> {
         }
     }
     steps.extend(observed.config_leftover.iter().cloned().map(Step::Unlink));
+    steps.extend(observed.fetch_leftovers.iter().cloned().map(Step::Discard));
     let mut kept_folders = wanted_folders.clone();
     for (name, digest) in &observed.installed {
         let folder = runtimes.join(name).join(digest);
@@ -431,12 +425,9 @@ fn is_leftover(path: &Path) -> bool {
 
 fn reports(observed: &Observed, target: &Target) -> Vec<RuntimeReport> {
     let ready = target.runtimes.iter().map(|wanted| {
-        let artifact = match &wanted.source {
-            WantedSource::Bundle(name) => observed.artifacts.get(name),
-            _ => None,
-        };
+        let artifact = wanted.artifact().and_then(|name| observed.artifacts.get(name));
         RuntimeReport {
-            sha256: artifact.map(|artifact| artifact.sha256.clone()),
+            sha256: artifact.map(|artifact| artifact.sha256.clone()).filter(|sha256| !sha256.is_empty()),
             path: binary(wanted, observed).map(|path| path.display().to_string()),
             ..RuntimeReport::of(&wanted.runtime, RuntimeState::Ready)
         }

@@ -1,13 +1,15 @@
 //! One run from its target to its Report.
 
 use std::cell::Cell;
+use std::path::Path;
 
 use kwasm_api::Report;
 use kwasm_api::report::{Containerd, NodeState, RuntimeReport, RuntimeState};
 
 use crate::apply::{Progress, Transaction, check_candidate};
+use crate::artifacts::{Place, fetch};
 use crate::config::Dialect;
-use crate::failure::Stop;
+use crate::failure::{Reason, Stop};
 use crate::observe::{Effective, Host, Observed, Settings, effective, observe};
 use crate::plan::{self, Plan};
 use crate::target::Target;
@@ -46,7 +48,9 @@ pub fn prepare(host: &Host, settings: &Settings, target: &Target) -> Result<Prep
 pub fn carry_out(host: &Host, settings: &Settings, target: &Target, progress: Progress<'_>) -> (Report, Option<Stop>) {
     let mut report = Report { version: 1, order: target.order.clone(), ..Report::default() };
     progress("look at the node");
-    let prepared = match prepare(host, settings, target) {
+    let prepared =
+        prepare(host, settings, target).and_then(|prepared| fetched(host, settings, target, prepared, progress));
+    let prepared = match prepared {
         Ok(prepared) => prepared,
         Err((stop, observed)) => {
             if let Some(observed) = &observed {
@@ -68,16 +72,54 @@ pub fn carry_out(host: &Host, settings: &Settings, target: &Target, progress: Pr
     let transaction = Transaction { host, observed, effective, plan, cri_patience, progress, restarts };
     let outcome = transaction.run();
     report.restarts = transaction.restarts.get();
-    match outcome {
-        Ok(()) => {
+    match without_downloads(host, &observed.install_dir, outcome.err()) {
+        None => {
             report.runtimes.clone_from(&plan.runtimes);
             (report, None)
         }
-        Err(stop) => {
+        Some(stop) => {
             report.runtimes = unreached(target, Some(observed), &stop);
             failed(report, stop)
         }
     }
+}
+
+/// The run with everything that had to be fetched; what was fetched in vain is gone again.
+fn fetched(
+    host: &Host,
+    settings: &Settings,
+    target: &Target,
+    mut prepared: Prepared,
+    progress: Progress<'_>,
+) -> Result<Prepared, (Stop, Option<Box<Observed>>)> {
+    let Prepared { observed, effective, plan } = &mut prepared;
+    if !observed.artifacts.values().any(|artifact| matches!(artifact.source, Place::Remote(_))) {
+        return Ok(prepared);
+    }
+    let install_dir = observed.install_dir.clone();
+    let planned = fetch::clean_up(&host.files, &install_dir)
+        .map_err(|error| Stop::unchanged("clean up after an earlier run", Reason::FileNotChanged, error))
+        .and_then(|()| fetch::fetch(host, settings, target, &install_dir, &mut observed.artifacts, progress))
+        .and_then(|()| plan::plan(observed, target, &plan::base(observed, target)?, effective));
+    match planned {
+        Ok(planned) => {
+            *plan = planned;
+            Ok(prepared)
+        }
+        Err(stop) => {
+            let stop = without_downloads(host, &install_dir, Some(stop.clone())).unwrap_or(stop);
+            Err((stop, Some(Box::new(prepared.observed))))
+        }
+    }
+}
+
+/// Takes away what was fetched, whether the run went well or stopped; what stays is somebody's to look at.
+fn without_downloads(host: &Host, install_dir: &Path, stop: Option<Stop>) -> Option<Stop> {
+    let Err(error) = fetch::clean_up(&host.files, install_dir) else { return stop };
+    let well = || Stop::unchanged("clean up", Reason::FileNotChanged, "CRI serves what it should");
+    let mut stop = stop.unwrap_or_else(well);
+    stop.message = format!("{}\nand what was fetched could not be removed: {error}", stop.message);
+    Some(stop.left(NodeState::NeedsAttention))
 }
 
 /// The Report of a run that could not even begin.

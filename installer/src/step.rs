@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::artifacts::Artifact;
+use crate::artifacts::{Artifact, Place};
 use crate::host::Files;
 use crate::host::files::{Attributes, FileError, temporary};
 use crate::observe::Standing;
@@ -13,7 +13,7 @@ use crate::observe::Standing;
 pub enum Step {
     /// Create a directory that was not there.
     MakeDir(PathBuf),
-    /// Copy an artifact to a folder of its own.
+    /// Copy an artifact, once it is fetched, to a folder of its own.
     Install {
         /// What.
         artifact: Artifact,
@@ -122,6 +122,9 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::MakeDir(path) => write!(f, "create the directory {}", path.display()),
+            Self::Install { artifact: Artifact { source: Place::Remote(remote), .. }, folder } => {
+                write!(f, "fetch {remote} and install it in {}", folder.display())
+            }
             Self::Install { artifact, folder } => {
                 write!(f, "install {} in {}", artifact.files.join(", "), folder.display())
             }

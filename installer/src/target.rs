@@ -6,6 +6,8 @@ use std::path::{Component, Path, PathBuf};
 use kwasm_api::Order;
 use kwasm_api::runtime::{Runtime, RuntimeKind, Source};
 
+use crate::artifacts::remote::{Remote, RemoteError};
+
 /// All runtimes that the node should have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Target {
@@ -24,13 +26,15 @@ pub struct Wanted {
     pub source: WantedSource,
 }
 
-/// The sources that this program can use.
+/// Where a binary comes from, validated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WantedSource {
     /// Name of a folder of the bundle.
     Bundle(String),
     /// A path on the node.
     Host(PathBuf),
+    /// It is fetched.
+    Remote(Remote),
     /// Nothing is installed.
     Preinstalled,
 }
@@ -65,13 +69,13 @@ pub enum TargetError {
         /// As given.
         path: String,
     },
-    /// A source that comes later.
-    #[error("runtime {runtime}: the source `{source_kind}` is not yet supported by this installer version")]
-    Source {
+    /// A source that cannot be fetched from.
+    #[error("runtime {runtime}: {error}")]
+    Remote {
         /// The runtime's name.
         runtime: String,
-        /// `http` or `image`.
-        source_kind: &'static str,
+        /// What is wrong with it.
+        error: RemoteError,
     },
 }
 
@@ -82,7 +86,8 @@ impl Target {
     /// If anything about it is not acceptable.
     pub fn from_json(json: &str) -> Result<Self, TargetError> {
         let order = Order::from_json(json).map_err(|error| TargetError::Unreadable(error.to_string()))?;
-        Self::from_order(&order)
+        let target = Self::from_order(&order)?;
+        Ok(Self { order: Order::digest_of(json), ..target })
     }
 
     /// Validates an Order.
@@ -102,6 +107,15 @@ impl Target {
     pub fn from_runtimes(runtimes: &[Runtime]) -> Result<Self, TargetError> {
         let mut wanted = runtimes.iter().map(Wanted::from_runtime).collect::<Result<Vec<_>, _>>()?;
         wanted.sort_by(|a, b| a.runtime.name.cmp(&b.runtime.name));
+        let mut folders: BTreeMap<&str, bool> = BTreeMap::new();
+        for runtime in &wanted {
+            let Some(folder) = runtime.artifact() else { continue };
+            let fetched = matches!(runtime.source, WantedSource::Remote(_));
+            // Several runtimes can share a bundle, but what is fetched is one runtime's own.
+            if folders.insert(folder, fetched).is_some_and(|before| before || fetched) {
+                return Err(TargetError::Twice { what: "folder", value: folder.to_owned() });
+            }
+        }
         let mut seen = BTreeMap::new();
         for runtime in wanted.iter().map(|wanted| &wanted.runtime) {
             for (what, value) in [("name", &runtime.name), ("handler", &runtime.handler)] {
@@ -118,7 +132,7 @@ impl Wanted {
     fn from_runtime(runtime: &Runtime) -> Result<Self, TargetError> {
         name("name", &runtime.name)?;
         name("handler", &runtime.handler)?;
-        let unsupported = |source_kind| Err(TargetError::Source { runtime: runtime.name.clone(), source_kind });
+        let refused = |error| TargetError::Remote { runtime: runtime.name.clone(), error };
         let source = match &runtime.source {
             Source::Bundled(bundle) => {
                 let bundle = bundle.name.as_ref().unwrap_or(&runtime.name);
@@ -127,10 +141,20 @@ impl Wanted {
             }
             Source::Host(host) => WantedSource::Host(plain_path(&runtime.name, &host.path)?),
             Source::Preinstalled(_) => WantedSource::Preinstalled,
-            Source::Http(_) => return unsupported("http"),
-            Source::Image(_) => return unsupported("image"),
+            Source::Http(http) => WantedSource::Remote(Remote::http(http).map_err(refused)?),
+            Source::Image(image) => WantedSource::Remote(Remote::image(image).map_err(refused)?),
         };
         Ok(Self { runtime: runtime.clone(), source })
+    }
+
+    /// The name of its artifact, if it has one.
+    #[must_use]
+    pub fn artifact(&self) -> Option<&str> {
+        match &self.source {
+            WantedSource::Bundle(name) => Some(name),
+            WantedSource::Remote(_) => Some(&self.runtime.name),
+            WantedSource::Host(_) | WantedSource::Preinstalled => None,
+        }
     }
 
     /// Whether it runs under `io.containerd.runc.v2`.
@@ -193,14 +217,26 @@ mod tests {
     )]
     #[case::http(
         &order(r#"{"name": "x", "handler": "x", "revision": "", "source": {"http": {"artifacts": []}}}"#),
-        "runtime x: the source `http` is not yet supported by this installer version"
+        &format!("runtime x: there is no artifact for {}; there is: none", crate::artifacts::remote::platform())
     )]
     #[case::image(
         &order(r#"{"name": "x", "handler": "x", "revision": "", "source": {"image": {"reference": "r", "path": "/x"}}}"#),
-        "runtime x: the source `image` is not yet supported by this installer version"
+        "runtime x: the image `r` needs a digest, as in `registry.example/shim@sha256:…`"
+    )]
+    #[case::shared_folder(
+        &order(&format!(r#"{{"name": "a", "handler": "a", "revision": "", "source": {{"bundled": {{"name": "b"}}}}}}, {{"name": "b", "handler": "b", "revision": "", "source": {{"image": {{"reference": "x@sha256:{}", "path": "/x"}}}}}}"#, "0".repeat(64))),
+        "two runtimes have the folder `b`"
     )]
     fn an_order_that_cannot_be_carried_out_is_refused(#[case] json: &str, #[case] message: &str) {
         assert_eq!(Target::from_json(json).unwrap_err().to_string(), message);
+    }
+
+    #[test]
+    fn a_newer_operator_finds_its_own_order_in_the_report() {
+        let json = r#"{"version": 1, "node": "n", "runtimes": [], "later": true}"#;
+        assert_eq!(Target::from_json(json).unwrap().order, Order::digest_of(json));
+        let own = Order::new("n", Vec::new());
+        assert_eq!(Target::from_json(&own.to_json()).unwrap().order, own.digest());
     }
 
     #[test]

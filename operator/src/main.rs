@@ -13,6 +13,7 @@ mod settings;
 #[cfg(test)]
 mod testing;
 mod uninstall;
+mod upgrade;
 mod watch;
 mod world;
 
@@ -29,6 +30,7 @@ async fn main() -> Result<()> {
     ring::default_provider().install_default().map_err(|_| anyhow!("a TLS provider is installed already"))?;
     match &settings.command {
         None => operator::run(settings).await,
-        Some(Command::Uninstall { selector, patience }) => uninstall::run(selector, (*patience).into()).await,
+        Some(Command::Uninstall { patience }) => uninstall::run((*patience).into()).await,
+        Some(Command::UpgradeCrds) => upgrade::run().await,
     }
 }

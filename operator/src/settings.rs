@@ -51,15 +51,14 @@ pub(crate) struct Settings {
 /// What the program can do besides running the controllers.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub(crate) enum Command {
-    /// Delete WasmRuntimes, and wait until no node has them.
+    /// Delete every WasmRuntime, and wait until no node has one.
     Uninstall {
-        /// Label selector of the WasmRuntimes.
-        #[arg(long)]
-        selector: String,
         /// Seconds to wait.
         #[arg(long = "timeout", default_value = "240")]
         patience: Seconds,
     },
+    /// Make the CRDs those of this version.
+    UpgradeCrds,
 }
 
 /// A duration as a whole number of seconds.

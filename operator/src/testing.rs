@@ -8,7 +8,7 @@ use k8s_openapi::jiff::Timestamp;
 use kwasm_api::Runtime;
 use kwasm_api::names::{FINALIZER, RUNTIME_READY, runtime_label};
 use kwasm_api::report::{Failure, NodeState, Report, RuntimeReport, RuntimeState};
-use kwasm_api::wasm_node::{Phase, WasmNode, WasmNodeSpec, WasmNodeStatus};
+use kwasm_api::wasm_node::{HostIdentity, Phase, WasmNode, WasmNodeSpec, WasmNodeStatus};
 use kwasm_api::wasm_runtime::WasmRuntime;
 use serde_json::json;
 
@@ -112,10 +112,34 @@ impl Node {
         self.labelled(&runtime_label(runtime), RUNTIME_READY)
     }
 
+    pub(crate) fn on_host(mut self, host: &HostIdentity) -> Self {
+        self.host = Some(host.clone());
+        self
+    }
+
     pub(crate) fn reporting(mut self, handlers: &[&str]) -> Self {
         self.handlers = Some(handlers.iter().map(|&handler| handler.to_owned()).collect::<BTreeSet<_>>());
         self
     }
+}
+
+/// A host that was started once.
+pub(crate) fn host() -> HostIdentity {
+    HostIdentity {
+        machine_id: "machine".to_owned(),
+        boot_id: "first".to_owned(),
+        container_runtime_version: "containerd://1.7.24".to_owned(),
+    }
+}
+
+/// The same, started again.
+pub(crate) fn started_again() -> HostIdentity {
+    HostIdentity { boot_id: "second".to_owned(), ..host() }
+}
+
+/// Another of the same name.
+pub(crate) fn installed_anew() -> HostIdentity {
+    HostIdentity { machine_id: "another".to_owned(), ..started_again() }
 }
 
 /// A `WasmNode` that nobody has worked on yet.
@@ -124,6 +148,7 @@ pub(crate) fn wasm_node(name: &str, runtimes: &[Runtime]) -> WasmNode {
         node_uid: format!("uid-{name}"),
         runtimes: runtimes.to_vec(),
         installer: INSTALLER.to_owned(),
+        host: None,
         attempt: 1,
     };
     let mut wasm_node = WasmNode::new(name, spec);
@@ -138,6 +163,7 @@ pub(crate) trait NodeWords: Sized {
     fn verified(self) -> Self;
     fn failed(self, retry_after: i64) -> Self;
     fn attempt(self, attempt: i32) -> Self;
+    fn made_for(self, host: &HostIdentity) -> Self;
     fn respecified(self, runtimes: &[Runtime]) -> Self;
 }
 
@@ -157,6 +183,7 @@ impl NodeWords for WasmNode {
         let status = this.status.get_or_insert_default();
         status.runtimes.clone_from(&report.runtimes);
         status.report = Some(report);
+        status.host.clone_from(&this.spec.host);
         this
     }
 
@@ -168,6 +195,11 @@ impl NodeWords for WasmNode {
 
     fn attempt(mut self, attempt: i32) -> Self {
         self.spec.attempt = attempt;
+        self
+    }
+
+    fn made_for(mut self, host: &HostIdentity) -> Self {
+        self.spec.host = Some(host.clone());
         self
     }
 

@@ -16,12 +16,13 @@ use tracing::warn;
 /// Objects per page of a list: small enough that a page of large nodes is a few MB.
 const PAGE: u32 = 200;
 
-/// Watches one kind until the process ends. `changed` hears of every object that is not `same` as before, and
-/// `None` when everything was listed anew.
+/// Watches one kind until the process ends. `strip` takes away what no decision needs; `changed` hears of every object
+/// that is then not `same` as before, and `None` when everything was listed anew.
 pub(crate) async fn keep<K>(
     api: Api<K>,
     config: watcher::Config,
     mut writer: Writer<K>,
+    strip: fn(&mut K),
     same: fn(&K, &K) -> bool,
     mut changed: impl FnMut(Option<&K>),
 ) where
@@ -53,11 +54,17 @@ pub(crate) async fn keep<K>(
     }
 }
 
-/// Takes away what no decision needs and what changes with every write.
-fn strip<K: Resource>(object: &mut K) {
+/// Takes away what no decision needs.
+pub(crate) fn strip<K: Resource>(object: &mut K) {
     let metadata = object.meta_mut();
     metadata.managed_fields = None;
     if let Some(annotations) = &mut metadata.annotations {
         annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
     }
+}
+
+/// Takes away also what changes with every write, a kubelet's heartbeat among them.
+pub(crate) fn strip_version<K: Resource>(object: &mut K) {
+    strip(object);
+    object.meta_mut().resource_version = None;
 }

@@ -10,15 +10,14 @@ use kube::runtime::watcher::Config;
 use kube::{Api, Client, Resource, ResourceExt};
 use kwasm_api::names::JOB;
 use kwasm_api::wasm_node::WasmNode;
-use kwasm_api::wasm_runtime::WasmRuntime;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinSet;
 
-use crate::observed::{Job, Node};
-use crate::watch::keep;
+use crate::observed::{Declared, Job, Node};
+use crate::watch::{keep, strip, strip_version};
 
-/// An object of ours that may not be what we think: one bad object must not stop a watch.
+/// An object that may not be what we think: one bad object must not stop a watch.
 pub(crate) type Guarded<K> = DeserializeGuard<K>;
 
 /// Every store.
@@ -26,7 +25,7 @@ pub(crate) type Guarded<K> = DeserializeGuard<K>;
 pub(crate) struct World {
     pub(crate) nodes: Store<Node>,
     pub(crate) wasm_nodes: Store<Guarded<WasmNode>>,
-    pub(crate) runtimes: Store<Guarded<WasmRuntime>>,
+    pub(crate) runtimes: Store<Declared>,
     pub(crate) jobs: Store<Job>,
     pub(crate) classes: Store<RuntimeClass>,
 }
@@ -63,13 +62,20 @@ impl World {
 
         let api = Api::all(client.clone());
         let name = |node: &Node| Some(node.name_any());
-        tasks.spawn(keep(api, Config::default(), nodes_writer, PartialEq::eq, world.both(listeners, name)));
+        tasks.spawn(keep(
+            api,
+            Config::default(),
+            nodes_writer,
+            strip_version,
+            PartialEq::eq,
+            world.both(listeners, name),
+        ));
         let api = Api::all(client.clone());
         let name = |node: &Guarded<WasmNode>| Some(node.name_any());
-        tasks.spawn(keep(api, Config::default(), wasm_nodes_writer, never, world.both(listeners, name)));
+        tasks.spawn(keep(api, Config::default(), wasm_nodes_writer, strip, never, world.both(listeners, name)));
         let api = Api::namespaced(client.clone(), namespace);
         let config = Config::default().labels(&format!("{JOB}=true"));
-        tasks.spawn(keep(api, config, jobs_writer, never, world.node(listeners)));
+        tasks.spawn(keep(api, config, jobs_writer, strip, never, world.node(listeners)));
         world.fleet_only(client, listeners, runtimes_writer, tasks);
         world.fleet_only(client, listeners, classes_writer, tasks);
         world
@@ -109,7 +115,9 @@ impl World {
         K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + Sync + 'static,
     {
         let fleet = Arc::clone(&listeners.fleet);
-        tasks.spawn(keep(Api::all(client.clone()), Config::default(), writer, never, move |_| fleet.notify_one()));
+        tasks.spawn(keep(Api::all(client.clone()), Config::default(), writer, strip, never, move |_| {
+            fleet.notify_one()
+        }));
     }
 }
 

@@ -3,35 +3,33 @@
 //! Only root can enter it, and only what `wasmtime-compiler` of this node wrote is in it: it is loaded as native code. A file is
 //! named after its module and its compiler, appears by rename when it is whole, and never changes.
 
+mod compiler;
+mod prune;
+mod turn;
+
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Read, Seek};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use kwasm_shim_protocol::artefact::file_name;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use rustix::fs::{FlockOperation, MemfdFlags, flock, memfd_create};
+use rustix::fs::{MemfdFlags, memfd_create};
 use sha2::{Digest, Sha256};
+use tokio::time::{Instant, timeout_at};
 
 use crate::reaper::Reaper;
+pub(crate) use compiler::CompilerError;
+use turn::NoTurn;
 
 /// The store's folder on the node.
 pub(crate) const CACHE_DIR: &str = "/var/lib/kwasm/cache/wasmtime";
 
-/// How long a compilation may take: kubelet gives up on a container's start after two minutes, and asks again.
-const COMPILE_TIME_MAX: Duration = Duration::from_secs(110);
+/// How long a container may take to be created, compilation included: kubelet gives up after two minutes, and asks again.
+pub(crate) const CREATION_TIME_MAX: Duration = Duration::from_secs(110);
 
 /// The largest module that is taken, in bytes: it is read into memory, and a sparse file may claim any size.
 const MODULE_MAX: u64 = 256 << 20;
-
-/// How often a lock that another pod's shim holds is tried.
-const LOCK_RETRY: Duration = Duration::from_millis(5);
-
-/// As much of the compiler's message as is told, in bytes.
-const MESSAGE_MAX: u64 = 2048;
 
 /// Why there is no artefact.
 #[derive(Debug, thiserror::Error)]
@@ -47,18 +45,18 @@ pub(crate) enum CacheError {
     /// The module is larger than [`MODULE_MAX`].
     #[error("the module is larger than {} MiB", MODULE_MAX >> 20)]
     TooLarge,
-    /// The module cannot be compiled.
-    #[error("the module is not valid for this runtime: {0}")]
-    Invalid(String),
-    /// The compiler ended without a word.
-    #[error("compiling the module: the compiler ended with {0} (137 means killed: too little memory on the node?)")]
-    CompilerDied(u32),
-    /// The compiler took too long.
-    #[error("compiling the module took longer than {} s", COMPILE_TIME_MAX.as_secs())]
+    /// It was not compiled.
+    #[error(transparent)]
+    Compiler(#[from] CompilerError),
+    /// The compiler was not done in time.
+    #[error("compiling the module was not done {} s after the container's creation began", CREATION_TIME_MAX.as_secs())]
     TooSlow,
-    /// The compiler cannot be started.
-    #[error("starting the compiler {path}: {error}; is the runtime installed completely?")]
-    NoCompiler { path: PathBuf, error: io::Error },
+    /// Other modules were not done in time.
+    #[error(
+        "the node was busy compiling other modules for {} s; this one has its turn when the container is started again",
+        CREATION_TIME_MAX.as_secs()
+    )]
+    Busy,
 }
 
 /// The store.
@@ -78,27 +76,29 @@ impl Cache {
     /// The name of the artefact of `module`, which is compiled if it is not there or `replace` is set.
     ///
     /// # Errors
-    /// If the module is invalid, or the store cannot be used.
-    pub(crate) async fn artefact(&self, module: File, replace: bool) -> Result<String, CacheError> {
+    /// If the module is invalid, the store cannot be used, or it takes longer than until `deadline`.
+    pub(crate) async fn artefact(&self, module: File, replace: bool, deadline: Instant) -> Result<String, CacheError> {
         self.prepare()?;
         let mut module = self.copy(module)?;
         let name = file_name(&sha256(&mut module).map_err(self.store("reading the module for"))?);
-        if !replace && self.dir.join(&name).exists() {
+        if !replace && self.is_there(&name) {
             return Ok(name);
         }
-        // One file for all modules of the same first byte: so that locks need no removing.
-        let lock_path = self.dir.join(format!("lock-{}", &name[..2]));
-        let lock = File::create(&lock_path).map_err(self.store("locking"))?;
-        while let Err(errno) = flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            if errno != rustix::io::Errno::WOULDBLOCK {
-                return Err(self.store("locking")(errno.into()));
-            }
-            tokio::time::sleep(LOCK_RETRY).await;
-        }
-        if replace || !self.dir.join(&name).exists() {
-            self.compile(module, &name).await?;
+        let _turn = turn::of_module(&self.dir, &name, deadline).await.map_err(self.no_turn())?;
+        if replace || !self.is_there(&name) {
+            let _slot = turn::of_node(&self.dir, deadline).await.map_err(self.no_turn())?;
+            self.compile(module, &name, deadline).await?;
+            prune::prune(&self.dir);
         }
         Ok(name)
+    }
+
+    /// Whether an artefact is there; it counts as used now.
+    fn is_there(&self, name: &str) -> bool {
+        let Ok(file) = File::open(self.dir.join(name)) else { return false };
+        // Only the order in which artefacts go depends on it.
+        let _ = file.set_modified(SystemTime::now());
+        true
     }
 
     /// What is hashed must be what is compiled, and a file on a volume can change at any time: so a copy of our own.
@@ -130,56 +130,46 @@ impl Cache {
         Ok(())
     }
 
-    async fn compile(&self, mut module: File, name: &str) -> Result<(), CacheError> {
+    async fn compile(&self, mut module: File, name: &str, deadline: Instant) -> Result<(), CacheError> {
         module.rewind().map_err(self.store("reading the module for"))?;
-        // The lock is held, so a file of this name was left by a compilation that was interrupted.
         let unfinished = self.dir.join(format!("{name}.unfinished"));
-        let artefact = File::create(&unfinished).map_err(self.store("writing to"))?;
-        artefact.set_permissions(Permissions::from_mode(0o400)).map_err(self.store("writing to"))?;
-        let finished = match self.run_compiler(module, &artefact).await {
-            Ok(()) => artefact.sync_data().and_then(|()| fs::rename(&unfinished, self.dir.join(name))),
-            Err(error) => {
-                let _ = fs::remove_file(&unfinished);
-                return Err(error);
-            }
-        };
-        finished.map_err(self.store("writing to"))
-    }
-
-    async fn run_compiler(&self, module: File, artefact: &File) -> Result<(), CacheError> {
-        // The compiler makes its working folder its root: an empty one.
+        let artefact = fresh(&unfinished).map_err(self.store("writing to"))?;
         let empty = self.dir.join("empty");
-        DirBuilder::new().recursive(true).mode(0o555).create(&empty).map_err(self.store("creating"))?;
-        let message = memfd_create("compiler-message", MemfdFlags::CLOEXEC).map(File::from);
-        let mut message = message.map_err(|errno| self.store("starting the compiler for")(errno.into()))?;
-        let share = |file: &File| file.try_clone().map(Stdio::from).map_err(self.store("starting the compiler for"));
-        let child = Command::new(&self.compiler)
-            .env_clear()
-            .current_dir(&empty)
-            .stdin(module)
-            .stdout(share(artefact)?)
-            .stderr(share(&message)?)
-            .spawn()
-            .map_err(|error| CacheError::NoCompiler { path: self.compiler.clone(), error })?;
-        let pid = Pid::from_raw(child.id().cast_signed());
-        let exit = self.reaper.claim(pid);
-        let Ok(exit) = tokio::time::timeout(COMPILE_TIME_MAX, exit).await else {
-            let _ = kill(pid, Signal::SIGKILL);
-            return Err(CacheError::TooSlow);
+        let run = compiler::run(&self.compiler, &self.reaper, &empty, module, &artefact);
+        let compiled = match timeout_at(deadline, run).await {
+            Ok(compiled) => compiled.map_err(CacheError::from),
+            Err(_) => Err(CacheError::TooSlow),
         };
-        let code = exit.map_or(255, |exit| exit.code);
-        let mut text = String::new();
-        let read = message.rewind().and_then(|()| message.take(MESSAGE_MAX).read_to_string(&mut text));
-        match code {
-            0 => Ok(()),
-            1 if read.is_ok() && !text.trim().is_empty() => Err(CacheError::Invalid(one_line(&text))),
-            code => Err(CacheError::CompilerDied(code)),
+        let finish = || artefact.sync_data().and_then(|()| fs::rename(&unfinished, self.dir.join(name)));
+        let finished = compiled.and_then(|()| finish().map_err(self.store("writing to")));
+        if finished.is_err() {
+            let _ = fs::remove_file(&unfinished);
         }
+        finished
     }
 
     fn store(&self, action: &'static str) -> impl Fn(io::Error) -> CacheError + '_ {
         move |error| CacheError::Store { action, path: self.dir.clone(), error }
     }
+
+    fn no_turn(&self) -> impl Fn(NoTurn) -> CacheError + '_ {
+        |reason| match reason {
+            NoTurn::TooLate => CacheError::Busy,
+            NoTurn::Io(error) => self.store("locking")(error),
+        }
+    }
+}
+
+/// A new file for an artefact. The module's lock is held, so a file of this name was left by a compilation that was
+/// interrupted; a compiler that still writes to that one must not write to this one.
+fn fresh(path: &Path) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let file = File::create_new(path)?;
+    file.set_permissions(Permissions::from_mode(0o400))?;
+    Ok(file)
 }
 
 fn sha256(file: &mut File) -> io::Result<String> {
@@ -192,11 +182,6 @@ fn sha256(file: &mut File) -> io::Result<String> {
         }
     }
     Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-/// A message for an event or a status, which show one line.
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -235,7 +220,22 @@ mod tests {
     }
 
     #[test]
-    fn a_message_of_several_lines_is_told_in_one() {
-        assert_eq!(one_line("invalid\n\nCaused by:\n    0: x\n"), "invalid Caused by: 0: x");
+    fn what_an_interrupted_compilation_still_writes_is_not_in_the_next_ones_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ab.cwasm.unfinished");
+        let mut stale = fresh(&path).unwrap();
+        fresh(&path).unwrap();
+        stale.write_all(b"native code of another module").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"");
+    }
+
+    #[test]
+    fn an_artefact_that_is_asked_for_counts_as_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache { dir: dir.path().to_path_buf(), compiler: "/none".into(), reaper: Reaper::default() };
+        let file = File::create(dir.path().join("ab.cwasm")).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        assert!(cache.is_there("ab.cwasm") && !cache.is_there("cd.cwasm"));
+        assert!(file.metadata().unwrap().modified().unwrap().elapsed().unwrap().as_secs() < 60);
     }
 }

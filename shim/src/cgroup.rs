@@ -1,12 +1,13 @@
 //! A container's cgroup: made before its process does anything, gone when the container is deleted.
 //!
 //! [`hierarchy`] finds out what the host has, [`path`] translates the specification's path, [`limits`] decides
-//! which files get which values, [`metrics`] reads usage for containerd.
+//! which files get which values, [`metrics`] reads usage for containerd; [`scope`] has systemd make it where systemd owns the tree.
 
 mod hierarchy;
 mod limits;
 mod metrics;
 mod path;
+mod scope;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -20,9 +21,13 @@ use nix::unistd::Pid;
 
 pub(crate) use hierarchy::{Controller, Hierarchy};
 pub(crate) use path::InvalidCgroupPath;
+pub(crate) use scope::ScopeError;
 
+use crate::reaper::Reaper;
 use crate::spec::Resources;
 use limits::Setting;
+use path::CgroupPath;
+use scope::{Limits, Scope};
 
 /// Why a cgroup could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +53,7 @@ pub(crate) enum CgroupError {
 pub(crate) struct Cgroup {
     hierarchy: Hierarchy,
     path: PathBuf,
+    scope: Option<Scope>,
 }
 
 impl Cgroup {
@@ -60,19 +66,56 @@ impl Cgroup {
         let mounts = Path::new("/proc/self/mountinfo");
         let text = fs::read_to_string(mounts).map_err(at("reading", mounts))?;
         let own = format!("/{namespace}/{id}");
-        let path = path::relative(if cgroups_path.is_empty() { &own } else { cgroups_path })?;
-        Ok(Self { hierarchy: Hierarchy::parse(&text), path })
+        let CgroupPath { folder, scope } = path::parse(if cgroups_path.is_empty() { &own } else { cgroups_path })?;
+        Ok(Self { hierarchy: Hierarchy::parse(&text), path: folder, scope })
     }
 
-    /// Creates the cgroup and sets its limits.
+    /// A cgroup of version 1 below a folder of a test, with the freezer alone.
+    #[cfg(test)]
+    pub(crate) fn in_test(root: &Path, path: &str) -> Self {
+        let mounts = format!("30 25 0:27 / {} rw - cgroup cgroup rw,freezer\n", root.display());
+        let cgroup = Self { hierarchy: Hierarchy::parse(&mounts), path: path.into(), scope: None };
+        cgroup.dirs().for_each(|dir| fs::create_dir_all(dir).unwrap());
+        cgroup
+    }
+
+    /// Has systemd make the cgroup around a process, where systemd owns the tree; elsewhere there is nothing to do. What
+    /// systemd does not make, [`Cgroup::create`] does.
+    ///
+    /// # Errors
+    /// If systemd does not make it.
+    pub(crate) async fn start_scope(&self, pid: Pid, resources: &Resources, reaper: &Reaper) -> Result<(), ScopeError> {
+        match &self.scope {
+            Some(scope) => scope.start(pid, &self.path, self.limits(resources), reaper).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Tells systemd new limits, where it owns the tree.
+    ///
+    /// # Errors
+    /// If systemd does not take them.
+    pub(crate) async fn update_scope(&self, resources: &Resources, reaper: &Reaper) -> Result<(), ScopeError> {
+        match &self.scope {
+            Some(scope) => scope.update(self.limits(resources), reaper).await,
+            None => Ok(()),
+        }
+    }
+
+    fn limits<'a>(&self, resources: &'a Resources) -> Limits<'a> {
+        Limits { resources, unified: self.hierarchy.is_unified() }
+    }
+
+    /// Creates the cgroup, as far as it is not there, sets its limits, and moves a process into it.
     ///
     /// # Errors
     /// If a folder or a limit is refused.
-    pub(crate) fn create(&self, resources: &Resources) -> Result<(), CgroupError> {
+    pub(crate) fn create(&self, pid: Pid, resources: &Resources) -> Result<(), CgroupError> {
         for root in self.hierarchy.roots() {
             self.create_under(root)?;
         }
-        self.update(resources)
+        self.update(resources)?;
+        self.add(pid)
     }
 
     fn create_under(&self, root: &Path) -> Result<(), CgroupError> {
@@ -115,11 +158,7 @@ impl Cgroup {
         }
     }
 
-    /// Moves a process into the cgroup.
-    ///
-    /// # Errors
-    /// If a hierarchy refuses it.
-    pub(crate) fn add(&self, pid: Pid) -> Result<(), CgroupError> {
+    fn add(&self, pid: Pid) -> Result<(), CgroupError> {
         self.dirs().try_for_each(|dir| {
             let procs = dir.join("cgroup.procs");
             fs::write(&procs, pid.to_string()).map_err(at("moving the container's process to", &procs))

@@ -4,14 +4,16 @@ use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use kwasm_shim_protocol::control::{Command, encode};
 use nix::errno::Errno;
+use nix::libc::SIGKILL;
 use nix::unistd::Pid;
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, CgroupError};
 use crate::reaper::Exit;
 use crate::spec::Role;
 use crate::stdio::StdioPaths;
@@ -124,7 +126,12 @@ impl Container {
         if matches!(self.phase(), Phase::Stopped(_)) {
             return Err(Errno::ESRCH);
         }
-        send_signal(self.pid, number)
+        send_signal(self.pid, number)?;
+        if number == SIGKILL {
+            // What is frozen by a cgroup of version 1 dies only when it thaws.
+            let _ = self.cgroup.freeze(false);
+        }
+        Ok(())
     }
 
     /// Waits for the end of the process.
@@ -135,6 +142,21 @@ impl Container {
             Phase::Stopped(exit) => Some(exit),
             _ => None,
         }
+    }
+
+    /// Removes the cgroup of a container whose process has ended.
+    ///
+    /// # Errors
+    /// If it cannot be removed.
+    pub(crate) async fn remove_cgroup(&self) -> Result<(), CgroupError> {
+        // The kernel takes a moment to let go of a process that was collected.
+        for pause in [1, 2, 5, 10, 20, 50, 100, 200, 500] {
+            if self.cgroup.remove().is_ok() {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+        }
+        self.cgroup.kill_and_remove(Duration::ZERO)
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
@@ -150,4 +172,30 @@ fn send_signal(pid: Pid, number: i32) -> Result<(), Errno> {
     // SAFETY: kill(2) takes numbers and touches no memory. The process is a child that was not collected yet, so its number
     // is still its own.
     Errno::result(unsafe { nix::libc::kill(pid.as_raw(), number) }).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn what_is_killed_thaws() {
+        let dir = tempfile::tempdir().unwrap();
+        let cgroup = Cgroup::in_test(dir.path(), "c1");
+        let state = dir.path().join("c1/freezer.state");
+        fs::write(&state, "FROZEN").unwrap();
+        let mut process = Command::new("sleep").arg("1000").spawn().unwrap();
+        let pid = Pid::from_raw(process.id().cast_signed());
+        let identity = Identity { id: "c1".to_owned(), bundle: PathBuf::new(), role: Role::Guest, pid };
+        let container = Container::new(identity, cgroup, StdioPaths::default(), Held::default());
+        container.signal(nix::libc::SIGCONT).unwrap();
+        assert_eq!(fs::read_to_string(&state).unwrap(), "FROZEN", "any other signal waits");
+        container.signal(SIGKILL).unwrap();
+        assert_eq!(fs::read_to_string(&state).unwrap(), "THAWED");
+        assert_eq!(process.wait().unwrap().signal(), Some(SIGKILL));
+    }
 }

@@ -12,6 +12,7 @@ mod mounts;
 mod namespaces;
 mod pause;
 mod root;
+mod target;
 
 use std::convert::Infallible;
 use std::ffi::CString;

@@ -1,32 +1,35 @@
 //! From a Create request to a process that waits for its start.
 
-use std::fs::File;
+mod preparation;
+
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
-use std::process::Command as Process;
+use std::sync::Arc;
+use std::time::Duration;
 
-use kwasm_shim_protocol::control::{Answer, Command, ReceiveError, decode, encode, length};
-use nix::sched::{CloneFlags, setns, unshare};
-use nix::sys::signal::{Signal, kill};
+use kwasm_shim_protocol::control::{Answer, Command};
 use nix::unistd::Pid;
 use rustix::fs::{CWD, Mode, OFlags, openat};
-use serde::Serialize;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
-use tokio::sync::oneshot::{self, error::TryRecvError};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::cache::{CACHE_DIR, Cache, CacheError};
+use crate::cache::{CACHE_DIR, CREATION_TIME_MAX, Cache, CacheError};
 use crate::cgroup::{Cgroup, CgroupError};
 use crate::container::Held;
 use crate::entry_point::{NoCommand, entry_point};
 use crate::init::Setup;
 use crate::installation::Installation;
+use crate::log::Log;
 use crate::program::{self, ProgramError};
 use crate::reaper::{Exit, Reaper};
 use crate::spec::{Mount, Role, Spec, SpecError};
 use crate::stdio::{self, StdioError, StdioPaths};
+use preparation::Preparation;
+
+/// How long a container may take to be created in all: kubelet's two minutes are not over, and what takes its time by itself
+/// ([`CREATION_TIME_MAX`]) has said so.
+const PATIENCE: Duration = CREATION_TIME_MAX.saturating_add(Duration::from_secs(5));
 
 /// Why a container was not created.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +66,9 @@ pub(crate) enum LaunchError {
     /// The engine refused an artefact that was compiled just now.
     #[error("the engine refuses what the compiler wrote: {0}; are the runtime's programs of one version?")]
     Incompatible(String),
+    /// The kernel keeps the process waiting, as for a volume whose server does not answer.
+    #[error("the container's process was not prepared in {} s; does a volume of it hang?", PATIENCE.as_secs())]
+    TooSlow,
     /// A system call of the shim failed.
     #[error("{step}: {error}")]
     System { step: &'static str, error: io::Error },
@@ -109,23 +115,8 @@ pub(crate) struct Launcher {
     pub(crate) reaper: Reaper,
     /// Compiled modules.
     pub(crate) cache: Cache,
-}
-
-/// A process that is being prepared; dropped before its time, it is killed.
-struct Preparation {
-    pid: Pid,
-    exit: Option<oneshot::Receiver<Exit>>,
-    control: Option<UnixStream>,
-    outputs: Vec<File>,
-}
-
-impl Drop for Preparation {
-    fn drop(&mut self) {
-        // `exit` is taken when the process has its owner. Once it was collected, its number may be somebody else's.
-        if self.exit.as_mut().is_some_and(|exit| matches!(exit.try_recv(), Err(TryRecvError::Empty))) {
-            let _ = kill(self.pid, Signal::SIGKILL);
-        }
-    }
+    /// What went wrong without stopping anything.
+    pub(crate) log: Arc<Log>,
 }
 
 impl Launcher {
@@ -139,17 +130,18 @@ impl Launcher {
         }
         let spec = Spec::of_bundle(&request.bundle)?;
         let cgroup = Cgroup::of(&spec.linux.cgroups_path, &request.namespace, &request.id)?;
+        let start = Instant::now();
+        let deadline = start + CREATION_TIME_MAX;
         let prepared = async {
-            cgroup.create(&spec.linux.resources)?;
             let stdin = stdio::input_keeper(&request.stdio.stdin)?;
-            match self.prepare(request, &spec, &cgroup, false).await {
+            match self.prepare(request, &spec, &cgroup, false, deadline).await {
                 // Compiled on another machine, or before an upgrade of this one: compiled again, once.
-                Err(LaunchError::Incompatible(_)) => self.prepare(request, &spec, &cgroup, true).await,
+                Err(LaunchError::Incompatible(_)) => self.prepare(request, &spec, &cgroup, true, deadline).await,
                 prepared => prepared,
             }
             .map(|preparation| (preparation, stdin))
         };
-        match prepared.await {
+        match timeout_at(start + PATIENCE, prepared).await.unwrap_or(Err(LaunchError::TooSlow)) {
             Ok((mut preparation, stdin)) => {
                 let control = preparation.control.take().filter(|_| spec.role() == Role::Guest);
                 let outputs = std::mem::take(&mut preparation.outputs);
@@ -170,6 +162,7 @@ impl Launcher {
         spec: &Spec,
         cgroup: &Cgroup,
         recompile: bool,
+        deadline: Instant,
     ) -> Result<Preparation, LaunchError> {
         let role = spec.role();
         let program = if role == Role::Sandbox { &self.installation.shim } else { &self.installation.engine };
@@ -184,8 +177,11 @@ impl Launcher {
         if role == Role::Guest {
             self.cache.prepare()?;
         }
-        let mut preparation = self.spawn(spec, &request.stdio)?;
-        cgroup.add(preparation.pid)?;
+        let mut preparation = Preparation::start(spec, &request.stdio, &self.reaper)?;
+        if let Err(error) = cgroup.start_scope(preparation.pid, &spec.linux.resources, &self.reaper).await {
+            self.log.warning(&request.id, format_args!("{error}; the container's cgroup is made without systemd"));
+        }
+        cgroup.create(preparation.pid, &spec.linux.resources)?;
         set_oom_score(preparation.pid, spec.process.oom_score_adj);
         preparation.tell(&setup).await?;
         if role == Role::Guest {
@@ -193,87 +189,12 @@ impl Launcher {
             let entry = entry_point(&spec.process.args, spec.env("PATH"), &spec.process.cwd)?;
             let root = open_root(preparation.pid)?;
             let module = program::find(root, &entry)?;
-            let artefact = self.cache.artefact(module.file, recompile).await?;
+            let artefact = self.cache.artefact(module.file, recompile, deadline).await?;
             preparation.tell(&Command::Load { artefact, function: entry.function }).await?;
         }
         preparation.expect(Answer::Ready).await?;
         Ok(preparation)
     }
-
-    /// Starts `init` as a child in the container's PID namespace.
-    fn spawn(&self, spec: &Spec, stdio: &StdioPaths) -> Result<Preparation, LaunchError> {
-        let system = |step| move |error| LaunchError::System { step, error };
-        let (stdout, stderr) = (stdio::output(&stdio.stdout)?, stdio::output(&stdio.stderr)?);
-        let (control, theirs) = StdUnixStream::pair().map_err(system("creating the control socket"))?;
-        control.set_nonblocking(true).map_err(system("creating the control socket"))?;
-        let control = UnixStream::from_std(control).map_err(system("creating the control socket"))?;
-        let mut command = Process::new("/proc/self/exe");
-        command.arg("init").env_clear().current_dir("/");
-        command.stdin(OwnedFd::from(theirs)).stdout(stdout.writer).stderr(stderr.writer);
-        let pid = in_pid_namespace(spec, || command.spawn()).map_err(system("starting the container's process"))?;
-        let exit = Some(self.reaper.claim(pid));
-        let outputs = [stdout.keeper, stderr.keeper].into_iter().flatten().collect();
-        Ok(Preparation { pid, exit, control: Some(control), outputs })
-    }
-}
-
-impl Preparation {
-    async fn tell(&mut self, message: &impl Serialize) -> Result<(), LaunchError> {
-        let bytes = encode(message).map_err(|error| LaunchError::System { step: "writing a message", error })?;
-        match self.control.as_mut() {
-            // An end without a word is noticed by whoever waits for the answer.
-            Some(control) => drop(control.write_all(&bytes).await),
-            None => return Err(LaunchError::Process("the control socket is closed".to_owned())),
-        }
-        Ok(())
-    }
-
-    async fn expect(&mut self, expected: Answer) -> Result<(), LaunchError> {
-        match self.receive().await {
-            Ok(answer) if answer == expected => Ok(()),
-            Ok(Answer::Failed { message }) => Err(LaunchError::Process(message)),
-            Ok(Answer::Incompatible { reason }) => Err(LaunchError::Incompatible(reason)),
-            Ok(other) => Err(LaunchError::Process(format!("{other:?} instead of {expected:?}"))),
-            Err(_) => Err(self.died().await),
-        }
-    }
-
-    async fn receive(&mut self) -> Result<Answer, ReceiveError> {
-        let control = self.control.as_mut().ok_or(ReceiveError::Closed)?;
-        let mut header = [0; 4];
-        control.read_exact(&mut header).await.map_err(ReceiveError::Io)?;
-        let mut json = vec![0; length(header)?];
-        control.read_exact(&mut json).await.map_err(ReceiveError::Io)?;
-        decode(&json)
-    }
-
-    async fn died(&mut self) -> LaunchError {
-        let exit = match self.exit.take() {
-            Some(exit) => exit.await.ok(),
-            None => None,
-        };
-        match exit.map_or(255, |exit| exit.code) {
-            code @ 137 => LaunchError::Died { code, hint: " (killed; is the container's memory limit too small?)" },
-            code => LaunchError::Died { code, hint: "" },
-        }
-    }
-}
-
-/// Runs `spawn` so that the child is in the PID namespace that the specification asks for. The shim has one thread, which
-/// stays in its own namespace: only new children are elsewhere (pid_namespaces(7)).
-fn in_pid_namespace(spec: &Spec, spawn: impl FnOnce() -> io::Result<std::process::Child>) -> io::Result<Pid> {
-    let namespace = spec.namespace("pid");
-    let own = File::open("/proc/self/ns/pid")?;
-    match namespace {
-        None => {}
-        Some(namespace) if namespace.path.as_os_str().is_empty() => unshare(CloneFlags::CLONE_NEWPID)?,
-        Some(namespace) => setns(File::open(&namespace.path)?, CloneFlags::CLONE_NEWPID)?,
-    }
-    let spawned = spawn();
-    if namespace.is_some() {
-        setns(own, CloneFlags::CLONE_NEWPID)?;
-    }
-    Ok(Pid::from_raw(spawned?.id().cast_signed()))
 }
 
 /// The container's root, as its process sees it.
@@ -293,7 +214,7 @@ fn set_oom_score(pid: Pid, score: Option<i32>) {
 /// Removes the cgroup of a container that was not created; its process was killed a moment ago.
 async fn remove(cgroup: &Cgroup) {
     for pause in [0, 1, 2, 5, 10, 20, 50, 100, 200] {
-        tokio::time::sleep(std::time::Duration::from_millis(pause)).await;
+        sleep(Duration::from_millis(pause)).await;
         if cgroup.remove().is_ok() {
             return;
         }

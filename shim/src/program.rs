@@ -5,10 +5,11 @@ use std::io::Read;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::entry_point::EntryPoint;
+use crate::in_root;
 
 /// As many bytes as are needed to tell what a file is.
 const HEADER: usize = 64;
@@ -68,9 +69,8 @@ pub(crate) fn find(root: impl AsFd, entry: &EntryPoint) -> Result<Program, Progr
 }
 
 fn open(root: impl AsFd, path: &Path) -> Result<File, Errno> {
-    // Without blocking: the path may be a FIFO. Without magic links: /proc/self in the container would be the shim's own.
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS).map(File::from)
+    // Without blocking: the path may be a FIFO.
+    in_root::open(root, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY).map(File::from)
 }
 
 fn is_file(file: &File) -> bool {

@@ -1,11 +1,11 @@
 //! containerd's Task service for the containers of one pod.
 
+mod creation;
+mod end;
+mod registry;
 mod status;
 
-use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use containerd_shim_protos::api::{
@@ -14,27 +14,21 @@ use containerd_shim_protos::api::{
     ResizePtyRequest, ResumeRequest, ShutdownRequest, StartRequest, StartResponse, StateRequest, StateResponse,
     StatsRequest, StatsResponse, UpdateTaskRequest, WaitRequest, WaitResponse,
 };
-use containerd_shim_protos::events::task::{
-    TaskCreate, TaskDelete, TaskExit, TaskIO, TaskOOM, TaskPaused, TaskResumed, TaskStart,
-};
-use containerd_shim_protos::protobuf::MessageField;
+use containerd_shim_protos::events::task::{TaskPaused, TaskResumed, TaskStart};
 use containerd_shim_protos::shim_async::Task;
 use containerd_shim_protos::topics;
 use containerd_shim_protos::ttrpc::r#async::TtrpcContext;
 use containerd_shim_protos::ttrpc::{Code, Result};
+use nix::libc::SIGKILL;
 use tokio::sync::Notify;
 
-use crate::container::{Container, Identity, Phase};
+use crate::container::{Container, Phase};
 use crate::events::{Events, timestamp};
-use crate::launch::{Launched, Launcher, Request};
+use crate::launch::Launcher;
 use crate::log::Log;
-use crate::reaper::Exit;
-use crate::spec::{Mount, Resources, Role};
-use crate::stdio::StdioPaths;
-use status::{err, of_launch};
-
-/// 128 + SIGKILL.
-const SIGKILL: u32 = 9;
+use crate::spec::{Resources, Role};
+use registry::Registry;
+use status::err;
 
 /// The service. Clones serve the same containers.
 #[derive(Clone)]
@@ -46,31 +40,23 @@ struct Pod {
     events: Events,
     log: Arc<Log>,
     end: Arc<Notify>,
-    containers: Mutex<Containers>,
-}
-
-#[derive(Default)]
-struct Containers {
-    /// `None` while a container is being created.
-    known: HashMap<String, Option<Arc<Container>>>,
-    /// containerd said Shutdown while a container was being created.
-    shutdown: bool,
+    registry: Mutex<Registry<Container>>,
 }
 
 impl TaskService {
     /// A service without containers. `end` is notified when containerd wants the shim to end.
     pub(crate) fn new(namespace: String, launcher: Launcher, events: Events, log: Arc<Log>, end: Arc<Notify>) -> Self {
-        Self(Arc::new(Pod { namespace, launcher, events, log, end, containers: Mutex::default() }))
+        Self(Arc::new(Pod { namespace, launcher, events, log, end, registry: Mutex::default() }))
     }
 }
 
 impl Pod {
-    fn containers(&self) -> MutexGuard<'_, Containers> {
-        self.containers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn registry(&self) -> MutexGuard<'_, Registry<Container>> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn container(&self, id: &str) -> Result<Arc<Container>> {
-        let found = self.containers().known.get(id).cloned().flatten();
+        let found = self.registry().get(id);
         found.ok_or_else(|| err(Code::NOT_FOUND, format!("container {id:?} is not of this pod's shim")))
     }
 
@@ -80,72 +66,6 @@ impl Pod {
             return self.container(id);
         }
         Err(err(Code::NOT_FOUND, format!("container {id:?} has no process {exec_id:?}")))
-    }
-
-    async fn create(self: Arc<Self>, request: CreateTaskRequest) -> Result<CreateTaskResponse> {
-        let id = request.id.clone();
-        if self.containers().known.contains_key(&id) {
-            return Err(err(Code::ALREADY_EXISTS, format!("container {id:?} exists already")));
-        }
-        self.containers().known.insert(id.clone(), None);
-        let launch = launch_request(&request, &self.namespace);
-        let launched = match self.launcher.launch(&launch).await {
-            Ok(launched) => launched,
-            Err(error) => {
-                self.log.warning(&id, format_args!("not created: {error}"));
-                self.forget(&id);
-                return Err(of_launch(&error));
-            }
-        };
-        let pid = launched.pid.as_raw().unsigned_abs();
-        self.adopt(launch, launched);
-        self.log.info(&id, format_args!("created as process {pid}"));
-        self.events.publish(topics::TASK_CREATE_EVENT_TOPIC, &task_create(&request, pid));
-        Ok(CreateTaskResponse { pid, ..CreateTaskResponse::default() })
-    }
-
-    /// Registers a container and watches its process.
-    fn adopt(self: &Arc<Self>, request: Request, launched: Launched) {
-        let Launched { pid, exit, cgroup, role, held } = launched;
-        let identity = Identity { id: request.id, bundle: request.bundle, role, pid };
-        let container = Arc::new(Container::new(identity, cgroup, request.stdio, held));
-        self.containers().known.insert(container.id.clone(), Some(Arc::clone(&container)));
-        let pod = Arc::clone(self);
-        tokio::spawn(async move {
-            if let Ok(exit) = exit.await {
-                pod.ended(&container, exit);
-            }
-        });
-    }
-
-    fn ended(&self, container: &Container, exit: Exit) {
-        let Container { id, pid, .. } = container;
-        let kills = container.cgroup.oom_kills();
-        if kills > 0 {
-            self.log.info(id, "the kernel killed the process: its memory limit was reached");
-            let oom = TaskOOM { container_id: id.clone(), ..TaskOOM::default() };
-            self.events.publish(topics::TASK_OOM_EVENT_TOPIC, &oom);
-        }
-        self.log.info(id, format_args!("ended with {}", exit.code));
-        container.set_phase(Phase::Stopped(exit));
-        let event = TaskExit {
-            container_id: id.clone(),
-            id: id.clone(),
-            pid: pid.as_raw().unsigned_abs(),
-            exit_status: exit.code,
-            exited_at: Some(timestamp(exit.at)).into(),
-            ..TaskExit::default()
-        };
-        self.events.publish(topics::TASK_EXIT_EVENT_TOPIC, &event);
-    }
-
-    /// A container that did not come into being.
-    fn forget(&self, id: &str) {
-        let mut containers = self.containers();
-        containers.known.remove(id);
-        if containers.shutdown && containers.known.is_empty() {
-            self.end.notify_one();
-        }
     }
 
     fn start(&self, request: &StartRequest) -> Result<StartResponse> {
@@ -165,44 +85,14 @@ impl Pod {
     fn kill(&self, request: &KillRequest) -> Result<Empty> {
         let container = self.init_of(&request.id, &request.exec_id)?;
         // Before its start a process is the engine's, and as PID 1 deaf to what it does not handle yet.
-        let wanted = if container.phase() == Phase::Created { SIGKILL } else { request.signal };
-        let number = i32::try_from(wanted).unwrap_or(-1);
+        let wanted = i32::try_from(request.signal).unwrap_or(-1);
+        let number = if container.phase() == Phase::Created { SIGKILL } else { wanted };
         container.signal(number).map_err(|errno| match errno {
             nix::errno::Errno::ESRCH => err(Code::NOT_FOUND, "the container's process has ended already"),
-            nix::errno::Errno::EINVAL => err(Code::INVALID_ARGUMENT, format!("there is no signal {wanted}")),
-            errno => err(Code::INTERNAL, format!("sending signal {wanted}: {errno}")),
+            nix::errno::Errno::EINVAL => err(Code::INVALID_ARGUMENT, format!("there is no signal {}", request.signal)),
+            errno => err(Code::INTERNAL, format!("sending signal {number}: {errno}")),
         })?;
         Ok(Empty::default())
-    }
-
-    async fn delete(&self, request: &DeleteRequest) -> Result<DeleteResponse> {
-        let container = self.init_of(&request.id, &request.exec_id)?;
-        if container.phase() == Phase::Created {
-            // A container that was never started has nobody to end it.
-            let _ = container.signal(SIGKILL.cast_signed());
-            container.stopped().await;
-        }
-        let Phase::Stopped(exit) = container.phase() else {
-            return Err(err(
-                Code::FAILED_PRECONDITION,
-                format!("container {:?} is running: it must be killed first", request.id),
-            ));
-        };
-        remove_cgroup(&container).await?;
-        let pid = container.pid.as_raw().unsigned_abs();
-        let exited_at: MessageField<_> = Some(timestamp(exit.at)).into();
-        // Two may ask at the same time: one of them removes, and tells.
-        if self.containers().known.remove(&request.id).is_some() {
-            let event = TaskDelete {
-                container_id: request.id.clone(),
-                pid,
-                exit_status: exit.code,
-                exited_at: exited_at.clone(),
-                ..TaskDelete::default()
-            };
-            self.events.publish(topics::TASK_DELETE_EVENT_TOPIC, &event);
-        }
-        Ok(DeleteResponse { pid, exit_status: exit.code, exited_at, ..DeleteResponse::default() })
     }
 
     fn freeze(&self, id: &str, frozen: bool) -> Result<Empty> {
@@ -223,21 +113,22 @@ impl Pod {
         Ok(Empty::default())
     }
 
-    fn update(&self, request: &UpdateTaskRequest) -> Result<Empty> {
+    async fn update(&self, request: &UpdateTaskRequest) -> Result<Empty> {
         let container = self.container(&request.id)?;
         let resources: Resources = serde_json::from_slice(&request.resources.value)
             .map_err(|error| err(Code::INVALID_ARGUMENT, format!("the new limits are not OCI resources: {error}")))?;
+        if let Err(error) = container.cgroup.update_scope(&resources, &self.launcher.reaper).await {
+            self.log.warning(&container.id, error);
+        }
         container.cgroup.update(&resources).map_err(|error| err(Code::INTERNAL, error.to_string()))?;
         Ok(Empty::default())
     }
 
     fn shutdown(&self) {
-        let mut containers = self.containers();
-        if containers.known.is_empty() {
+        let mut registry = self.registry();
+        registry.shutdown();
+        if registry.may_end() {
             self.end.notify_one();
-        } else {
-            // containerd says so after every container; it counts only for one that is still coming.
-            containers.shutdown = true;
         }
     }
 }
@@ -304,7 +195,7 @@ impl Task for TaskService {
     }
 
     async fn update(&self, _: &TtrpcContext, request: UpdateTaskRequest) -> Result<Empty> {
-        self.0.update(&request)
+        self.0.update(&request).await
     }
 
     async fn close_io(&self, _: &TtrpcContext, request: CloseIORequest) -> Result<Empty> {
@@ -333,54 +224,5 @@ impl Task for TaskService {
     async fn shutdown(&self, _: &TtrpcContext, _: ShutdownRequest) -> Result<Empty> {
         self.0.shutdown();
         Ok(Empty::default())
-    }
-}
-
-async fn remove_cgroup(container: &Container) -> Result<()> {
-    // The kernel takes a moment to let go of a process that was collected.
-    for pause in [1, 2, 5, 10, 20, 50, 100, 200, 500] {
-        if container.cgroup.remove().is_ok() {
-            return Ok(());
-        }
-        tokio::time::sleep(Duration::from_millis(pause)).await;
-    }
-    container.cgroup.kill_and_remove(Duration::ZERO).map_err(|error| err(Code::INTERNAL, error.to_string()))
-}
-
-fn launch_request(request: &CreateTaskRequest, namespace: &str) -> Request {
-    let rootfs = request.rootfs.iter().map(|mount| Mount {
-        destination: PathBuf::new(),
-        kind: mount.type_.clone(),
-        source: PathBuf::from(&mount.source),
-        options: mount.options.clone(),
-    });
-    Request {
-        id: request.id.clone(),
-        namespace: namespace.to_owned(),
-        bundle: PathBuf::from(&request.bundle),
-        rootfs: rootfs.collect(),
-        stdio: StdioPaths {
-            stdin: request.stdin.clone(),
-            stdout: request.stdout.clone(),
-            stderr: request.stderr.clone(),
-        },
-        terminal: request.terminal,
-    }
-}
-
-fn task_create(request: &CreateTaskRequest, pid: u32) -> TaskCreate {
-    let io = TaskIO {
-        stdin: request.stdin.clone(),
-        stdout: request.stdout.clone(),
-        stderr: request.stderr.clone(),
-        terminal: request.terminal,
-        ..TaskIO::default()
-    };
-    TaskCreate {
-        container_id: request.id.clone(),
-        bundle: request.bundle.clone(),
-        io: MessageField::some(io),
-        pid,
-        ..TaskCreate::default()
     }
 }

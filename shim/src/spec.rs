@@ -128,35 +128,81 @@ pub(crate) struct Linux {
 }
 
 /// A namespace to create, or to join if it has a path.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Namespace {
-    /// `pid`, `network`, `mount`, `ipc`, `uts`, `user`, `cgroup` or `time`.
+    /// What it is a namespace of.
     #[serde(rename = "type")]
-    pub(crate) kind: String,
+    pub(crate) kind: NamespaceKind,
     /// The namespace to join.
+    #[serde(default)]
     pub(crate) path: PathBuf,
 }
 
+/// What a namespace is of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum NamespaceKind {
+    /// Control groups.
+    Cgroup,
+    /// System V IPC and POSIX message queues.
+    Ipc,
+    /// Mounts.
+    Mount,
+    /// Network devices, addresses, ports.
+    Network,
+    /// Process ids.
+    Pid,
+    /// Clocks.
+    Time,
+    /// Users and groups.
+    User,
+    /// The host's name.
+    Uts,
+    /// Of a later specification.
+    #[serde(untagged)]
+    Other(String),
+}
+
 /// A device file.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Device {
     /// Where, in the container.
     pub(crate) path: PathBuf,
-    /// `c`, `b`, `u` or `p`.
+    /// What it is.
     #[serde(rename = "type")]
-    pub(crate) kind: String,
+    pub(crate) kind: DeviceKind,
     /// Major number.
+    #[serde(default)]
     pub(crate) major: u32,
     /// Minor number.
+    #[serde(default)]
     pub(crate) minor: u32,
     /// Permission bits.
     pub(crate) file_mode: Option<u32>,
     /// Owner.
+    #[serde(default)]
     pub(crate) uid: u32,
     /// Group.
+    #[serde(default)]
     pub(crate) gid: u32,
+}
+
+/// What a device file is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum DeviceKind {
+    /// A block device.
+    #[serde(rename = "b")]
+    Block,
+    /// A character device, buffered or not.
+    #[serde(rename = "c", alias = "u")]
+    Character,
+    /// A named pipe.
+    #[serde(rename = "p")]
+    Fifo,
+    /// Of a later specification.
+    #[serde(untagged)]
+    Other(String),
 }
 
 /// What part a container has in its pod.
@@ -207,8 +253,8 @@ impl Spec {
     }
 
     /// The namespace of this kind, if the container does not share the host's.
-    pub(crate) fn namespace(&self, kind: &str) -> Option<&Namespace> {
-        self.linux.namespaces.iter().find(|namespace| namespace.kind == kind)
+    pub(crate) fn namespace(&self, kind: &NamespaceKind) -> Option<&Namespace> {
+        self.linux.namespaces.iter().find(|namespace| namespace.kind == *kind)
     }
 
     /// The value of an environment variable.

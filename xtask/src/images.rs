@@ -7,6 +7,7 @@ mod archive;
 mod catalogue;
 mod context;
 mod guests;
+mod layer;
 mod programs;
 
 use std::io;
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 pub use catalogue::{CATALOGUE, Content, Image};
+pub use layer::Entry;
 
 use crate::command::CommandError;
 use crate::paths;

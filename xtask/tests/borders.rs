@@ -43,3 +43,8 @@ fn the_installer_knows_no_kubernetes() {
 fn the_api_has_no_client_and_no_tokio() {
     assert!(among(&["kube_client", "tokio", "hyper"], "kwasm-api").unwrap().is_empty());
 }
+
+#[test]
+fn the_installer_has_the_operators_tls_and_no_other() {
+    assert_eq!(among(&["ring", "aws_lc_rs", "openssl", "native_tls"], "kwasm-installer").unwrap(), ["ring"]);
+}

@@ -35,8 +35,8 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end }}
 
-{{- define "kwasm.uninstallName" -}}
-{{- printf "%s-uninstall" (include "kwasm.fullname" . | trunc 53 | trimSuffix "-") }}
+{{- define "kwasm.hooksName" -}}
+{{- printf "%s-hooks" (include "kwasm.fullname" . | trunc 57 | trimSuffix "-") }}
 {{- end }}
 
 {{- define "kwasm.image" -}}
@@ -48,6 +48,58 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 
 {{- define "kwasm.hook" -}}
-helm.sh/hook: pre-delete
+helm.sh/hook: {{ . }}
 helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end }}
+
+{{- /* The Job of a hook: root, when, name, and args of the operator's program. */}}
+{{- define "kwasm.hookJob" -}}
+{{- $root := .root -}}
+apiVersion: batch/v1
+kind: Job
+metadata:
+  name: {{ printf "%s-%s" (include "kwasm.fullname" $root | trunc 50 | trimSuffix "-") .name }}
+  namespace: {{ $root.Release.Namespace }}
+  labels:
+    {{- include "kwasm.labels" $root | nindent 4 }}
+  annotations:
+    {{- include "kwasm.hook" .when | nindent 4 }}
+    # After its ServiceAccount and role.
+    helm.sh/hook-weight: "1"
+spec:
+  backoffLimit: 0
+  template:
+    spec:
+      restartPolicy: Never
+      serviceAccountName: {{ include "kwasm.hooksName" $root }}
+      {{- with $root.Values.imagePullSecrets }}
+      imagePullSecrets:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- with $root.Values.podSecurityContext }}
+      securityContext:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      containers:
+        - name: {{ .name }}
+          image: {{ include "kwasm.image" $root | quote }}
+          imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+          args:
+            {{- toYaml .args | nindent 12 }}
+          {{- with $root.Values.securityContext }}
+          securityContext:
+            {{- toYaml . | nindent 12 }}
+          {{- end }}
+      {{- with $root.Values.nodeSelector }}
+      nodeSelector:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- with $root.Values.affinity }}
+      affinity:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- with $root.Values.tolerations }}
+      tolerations:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
 {{- end }}

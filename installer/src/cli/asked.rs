@@ -82,9 +82,5 @@ fn unknown(words: String) -> Stop {
 }
 
 fn order_stop(error: TargetError) -> Stop {
-    let reason = match error {
-        TargetError::Source { .. } => Reason::SourceNotSupported,
-        _ => Reason::InvalidOrder,
-    };
-    Stop::unchanged("read the Order", reason, error)
+    Stop::unchanged("read the Order", Reason::InvalidOrder, error)
 }

@@ -17,6 +17,8 @@ use kwasm_api::order::ORDER_ENV;
 use self::answer::Answer;
 use self::arguments::{Cli, Do, Options};
 use crate::artifacts::available;
+use crate::artifacts::client::Limits;
+use crate::artifacts::network::Network;
 use crate::failure::{Reason, Stop};
 use crate::host::lock::{self, LOCK};
 use crate::host::node::Node;
@@ -80,6 +82,8 @@ fn prelude(command: &Do, options: &Options) -> io::Result<(Prelude, Result<(), S
         force: options.force,
         lock_patience: Duration::from_secs(options.lock_timeout),
         cri_patience: Duration::from_secs(options.cri_timeout),
+        network: Network::of_this_process(),
+        limits: Limits::default(),
     };
     let inside = if outside { enter::enter(&options.node_root) } else { Ok(()) };
     let inside = inside.map_err(|error| Stop::unchanged("enter the node", Reason::NodeNotReachable, error));

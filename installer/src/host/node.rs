@@ -4,8 +4,9 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -21,6 +22,12 @@ const LOOK: Duration = Duration::from_secs(30);
 /// How long systemd may take to restart a unit: a daemon that hangs is killed after 90 s (systemd's default)
 /// and may take as long to start.
 const RESTART: Duration = Duration::from_secs(200);
+
+/// More than any command here prints: a whole configuration of containerd is some 10 KiB.
+const PRINTED_MAX: u64 = 16 << 20;
+
+/// The user and group that own nothing, on every distribution.
+const NOBODY: u32 = 65534;
 
 /// The node that this process runs on.
 #[derive(Debug, Default)]
@@ -74,6 +81,15 @@ impl System for Node {
         cri::status(socket).map_err(|reason| SystemError::Cri { socket: socket.to_owned(), reason })
     }
 
+    fn try_out(&self, program: &Path, argument: &str, limit: Duration) -> Result<(), SystemError> {
+        let mut command = Command::new(program);
+        command.arg(argument).env_clear();
+        if rustix::process::geteuid().is_root() {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        finish(command, limit).map(drop)
+    }
+
     fn processes_below(&self, folder: &Path) -> Vec<Process> {
         processes::below(folder)
     }
@@ -94,14 +110,20 @@ fn process(pid: u32) -> (PathBuf, Vec<String>) {
 
 /// Runs a command of the node to its end and returns what it printed.
 fn run(program: &str, arguments: &[&str], limit: Duration) -> Result<String, SystemError> {
-    let line = [&[program], arguments].concat().join(" ");
+    let mut command = Command::new(program);
+    command.args(arguments).env("PATH", PATH).env("LC_ALL", "C");
+    finish(command, limit)
+}
+
+/// Runs a command to its end and returns what it printed. One that takes too long ends with all that it started.
+fn finish(mut command: Command, limit: Duration) -> Result<String, SystemError> {
+    let words_of = [command.get_program()].into_iter().chain(command.get_args());
+    let line = words_of.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
     let not_started = |error: std::io::Error| SystemError::Start { command: line.clone(), reason: error.to_string() };
     let failed = |words: String| SystemError::Command { command: line.clone(), words };
-    let mut child = Command::new(program)
-        .args(arguments)
-        .env("PATH", PATH)
-        .env("LC_ALL", "C")
+    let mut child = command
         .current_dir("/")
+        .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -115,7 +137,7 @@ fn run(program: &str, arguments: &[&str], limit: Duration) -> Result<String, Sys
             Some(status) => break status,
             None if Instant::now() >= deadline => {
                 // It may have ended just now: then there is nothing to kill.
-                child.kill().ok();
+                end_group(&child);
                 child.wait().ok();
                 return Err(failed(format!("no end within {} s", limit.as_secs())));
             }
@@ -127,10 +149,19 @@ fn run(program: &str, arguments: &[&str], limit: Duration) -> Result<String, Sys
     if status.success() { Ok(output) } else { Err(failed(words(&errors, &status.to_string()))) }
 }
 
+fn end_group(child: &Child) {
+    let group = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+    if let Some(group) = group {
+        rustix::process::kill_process_group(group, rustix::process::Signal::KILL).ok();
+    }
+}
+
+/// Keeps a beginning of what is printed, and lets the rest pass.
 fn collect(mut from: impl Read + Send + 'static) -> thread::JoinHandle<String> {
     thread::spawn(move || {
         let mut bytes = Vec::new();
-        from.read_to_end(&mut bytes).ok();
+        (&mut from).take(PRINTED_MAX).read_to_end(&mut bytes).ok();
+        std::io::copy(&mut from, &mut std::io::sink()).ok();
         String::from_utf8_lossy(&bytes).into_owned()
     })
 }
@@ -156,6 +187,54 @@ mod tests {
     fn a_command_that_hangs_is_ended() {
         let error = run("sleep", &["60"], Duration::from_millis(50)).unwrap_err();
         assert_eq!(error.to_string(), "`sleep 60` failed: no end within 0 s");
+    }
+
+    /// A script in a folder that everybody can enter.
+    fn script(text: &str) -> (tempfile::TempDir, PathBuf) {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let path = folder.path().join("shim");
+        fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        (folder, path)
+    }
+
+    fn tried(text: &str, limit: Duration) -> Result<(), String> {
+        let (_folder, script) = script(text);
+        let shown = script.display().to_string();
+        Node::default().try_out(&script, "-v", limit).map_err(|error| error.to_string().replace(&shown, "shim"))
+    }
+
+    #[test]
+    fn a_program_is_tried_out_as_nobody_with_nothing_to_read_and_nothing_in_its_environment() {
+        let checks = "[ \"$1\" = -v ] && [ -z \"$HOME$LC_ALL\" ] && [ -z \"$(cat)\" ] && [ \"$PWD\" = / ] || exit 1";
+        assert_eq!(tried(checks, LOOK), Ok(()));
+        if rustix::process::geteuid().is_root() {
+            assert_eq!(tried("[ \"$(id -u):$(id -g):$(id -G)\" = 65534:65534:65534 ]", LOOK), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_program_that_lacks_a_library_is_quoted() {
+        let words = "echo 'shim: error while loading shared libraries: libx.so.1: cannot open shared object file' >&2; exit 127";
+        let error = tried(words, LOOK).unwrap_err();
+        assert_eq!(
+            error,
+            "`shim -v` failed: shim: error while loading shared libraries: libx.so.1: cannot open shared object file"
+        );
+    }
+
+    #[test]
+    fn a_program_that_hangs_ends_with_everything_it_started() {
+        let error = tried("sleep 60 & sleep 60", Duration::from_millis(100)).unwrap_err();
+        assert_eq!(error, "`shim -v` failed: no end within 0 s");
+    }
+
+    #[test]
+    fn a_program_that_never_stops_talking_is_listened_to_only_so_long() {
+        let error = tried("while :; do echo yes; done", Duration::from_millis(200)).unwrap_err();
+        assert_eq!(error, "`shim -v` failed: no end within 0 s");
     }
 
     #[test]

@@ -126,6 +126,13 @@ pub trait System {
     /// If there is no answer.
     fn cri(&self, socket: &str) -> Result<CriStatus, SystemError>;
 
+    /// Runs a program that was just fetched to see whether it starts, in a way that cannot harm: as nobody, with
+    /// nothing to read and an empty environment.
+    ///
+    /// # Errors
+    /// If it cannot be started, ends with an error, or has not ended within `limit`.
+    fn try_out(&self, program: &Path, argument: &str, limit: Duration) -> Result<(), SystemError>;
+
     /// The processes that run a file below `folder`.
     fn processes_below(&self, folder: &Path) -> Vec<Process>;
 

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use kwasm_api::runtime::{Bundled, Host as HostSource, Preinstalled, Runtime, RuntimeKind, Source};
 use kwasm_api::{Order, Report};
+use kwasm_installer::artifacts::client::Limits;
+use kwasm_installer::artifacts::network::Network;
 use kwasm_installer::config::dump::Dump;
 use kwasm_installer::config::entry::json;
 use kwasm_installer::failure::Stop;
@@ -37,6 +39,8 @@ pub(crate) enum Mood {
     CriDiesWith(&'static str),
     /// Never starts again.
     Broken,
+    /// Programs that are fetched fail with these words.
+    CannotRun(&'static str),
 }
 
 /// When file operations fail.
@@ -72,6 +76,8 @@ pub(crate) struct Node {
     version: String,
     shared: Rc<Shared>,
     pub(crate) force: bool,
+    pub(crate) limits: Limits,
+    pub(crate) network: Network,
     /// A containerd that is asked instead of the played one.
     containerd: Option<PathBuf>,
 }
@@ -116,6 +122,8 @@ impl Node {
             version: version.to_owned(),
             shared: Rc::default(),
             force: false,
+            limits: Limits::default(),
+            network: Network::default(),
             containerd: None,
         };
         node.bundle("wasmtime", "1");
@@ -143,8 +151,11 @@ impl Node {
     }
 
     pub(crate) fn read(&self, path: &str) -> String {
-        let bytes = Files::below(self.root.path()).read(Path::new(path)).unwrap().unwrap();
-        String::from_utf8(bytes).unwrap()
+        String::from_utf8(self.bytes(path)).unwrap()
+    }
+
+    pub(crate) fn bytes(&self, path: &str) -> Vec<u8> {
+        Files::below(self.root.path()).read(Path::new(path)).unwrap().unwrap()
     }
 
     pub(crate) fn config(&self) -> String {
@@ -215,6 +226,8 @@ impl Node {
             force: self.force,
             lock_patience: Duration::ZERO,
             cri_patience: Duration::ZERO,
+            network: self.network.clone(),
+            limits: self.limits.clone(),
         }
     }
 
@@ -268,7 +281,7 @@ pub(crate) fn preinstalled(name: &str) -> Runtime {
     runtime(name, Source::Preinstalled(Preinstalled {}))
 }
 
-fn runtime(name: &str, source: Source) -> Runtime {
+pub(crate) fn runtime(name: &str, source: Source) -> Runtime {
     Runtime {
         name: name.into(),
         handler: name.into(),
@@ -449,6 +462,14 @@ impl System for FakeSystem {
             (name.clone(), served)
         });
         Ok(CriStatus { ready, message: "as CRI put it".into(), handlers: spelled.collect() })
+    }
+
+    fn try_out(&self, program: &Path, argument: &str, _: Duration) -> Result<(), SystemError> {
+        let command = || format!("{} {argument}", program.file_name().unwrap().display());
+        match self.shared.mood.get() {
+            Mood::CannotRun(words) => Err(SystemError::Command { command: command(), words: words.to_owned() }),
+            _ => Ok(()),
+        }
     }
 
     fn processes_below(&self, folder: &Path) -> Vec<Process> {

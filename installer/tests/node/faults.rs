@@ -3,6 +3,9 @@
 use rustix::io::Errno;
 
 use crate::fake::{Fault, Node, bundled, differences};
+use crate::http::served;
+use crate::program::Tar;
+use crate::server::Server;
 
 type Tree = std::collections::BTreeMap<String, String>;
 
@@ -109,6 +112,38 @@ fn a_change_that_fails_leaves_the_node_as_it_was_or_as_it_should_be() {
             node.fault(None);
             node.must_apply(&road.runtimes());
             assert_same(&node.tree(), &ideal, &format!("{road:?} on {tree}, failing at {at}"));
+        }
+    }
+}
+
+#[test]
+fn a_runtime_that_is_fetched_keeps_the_same_promises_when_the_power_fails_or_the_disk_is_full() {
+    let content = Tar::with_shim().gzip();
+    let server = Server::serving(content.clone());
+    let wanted = [served(&server.url("x"), &content)];
+    let start = || Node::of("no-file-2.1");
+    let before = start().tree();
+    let (ideal, operations) = {
+        let node = start();
+        node.fault(None);
+        node.must_apply(&wanted);
+        (node.tree(), node.operations())
+    };
+    let faults = (0..operations).flat_map(|at| [Fault::Crash(at), Fault::Error(at, Errno::NOSPC)]);
+    for fault in faults {
+        for (next, meant) in [(&wanted[..], &ideal), (&[], &before)] {
+            let node = start();
+            node.fault(Some(fault));
+            let (report, _) = node.apply(&wanted);
+            if matches!(fault, Fault::Error(..))
+                && let Some(failure) = &report.failure
+                && failure.node_state != kwasm_api::report::NodeState::NeedsAttention
+            {
+                assert_same(&node.tree(), &before, &format!("{fault:?}: {failure:?}"));
+            }
+            node.fault(None);
+            node.must_apply(next);
+            assert_same(&node.tree(), meant, &format!("{fault:?}, then {next:?}: {:#?}", node.log()));
         }
     }
 }

@@ -2,9 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod attacks;
 mod failures;
 mod fake;
 mod faults;
+mod http;
+mod image;
 mod oracle;
+mod program;
+mod server;
 
 mod trees;

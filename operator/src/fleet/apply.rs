@@ -1,23 +1,27 @@
 //! Writing what the fleet's plan says.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use k8s_openapi::api::node::v1::RuntimeClass;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::core::Status;
-use kube::runtime::reflector::ObjectRef;
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Resource};
 use kwasm_api::names::FIELD_MANAGER;
 use kwasm_api::wasm_node::{WasmNode, WasmNodeSpec};
 use kwasm_api::wasm_runtime::WasmRuntime;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use tracing::{debug, info, warn};
 
+use super::Context;
+use super::holdoff::Holdoff;
 use super::plan::Action;
-use super::{Context, Error};
+use crate::metrics::Controller;
 use crate::observed::Node;
+use crate::world::Guarded;
 
 /// Writes under way at the same time.
 const CONCURRENCY: usize = 16;
@@ -25,60 +29,60 @@ const CONCURRENCY: usize = 16;
 /// How long to wait for the watch to show what was written.
 const CATCH_UP: Duration = Duration::from_secs(5);
 
-/// Carries out every action; one that fails does not stop the others.
-pub(super) async fn apply(context: &Context, actions: Vec<Action>) -> Result<(), Error> {
-    let total = actions.len();
+/// Carries out every action; one that fails does not stop the others, and is held off.
+pub(super) async fn apply(context: &Context, actions: Vec<Action>, holdoff: &mut Holdoff) {
     let mut written = BTreeMap::new();
-    let mut failed: Option<(String, kube::Error)> = None;
-    let mut failures = 0;
     // WasmRuntimes lose their finalizer and nodes get their spec in the plan's order, but none waits for another.
     let results = futures::stream::iter(actions).map(|action| async move {
-        let what = action.to_string();
+        let (what, target) = (action.to_string(), action.target());
         context.metrics.writes.inc();
-        (what, perform(context, action).await)
+        (what, target, perform(context, action).await)
     });
     let mut results = results.buffered(CONCURRENCY);
-    while let Some((what, result)) = results.next().await {
+    while let Some((what, target, result)) = results.next().await {
         match result {
-            Ok(Some((node, generation))) => {
+            Ok(generation) => {
                 info!("{what}");
-                written.insert(node, generation);
+                holdoff.succeeded(&target);
+                written.extend(generation);
             }
-            Ok(None) => info!("{what}"),
             Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => {
                 // Somebody else wrote meanwhile; the watch tells, and everything is decided anew.
                 debug!("{what}: {}", status.message);
             }
             Err(error) => {
-                warn!(%error, "{what}");
-                failures += 1;
-                failed = Some((what, error));
+                warn!(%error, "{what}; it is tried again");
+                context.metrics.failed(Controller::Fleet);
+                holdoff.failed(target, Instant::now());
             }
         }
     }
-    catch_up(context, &written).await;
-    match failed {
-        None => Ok(()),
-        Some((what, source)) => Err(Error::Write { failures, total, what, source: Box::new(source) }),
-    }
+    catch_up(&context.world.wasm_nodes, &context.trigger, &written).await;
 }
 
 /// Waits until the store shows what was written: deciding from an older picture could break the budget.
-async fn catch_up(context: &Context, written: &BTreeMap<String, i64>) {
+async fn catch_up(wasm_nodes: &Store<Guarded<WasmNode>>, trigger: &Notify, written: &BTreeMap<String, i64>) {
     let shows = |(node, generation): (&String, &i64)| {
-        let seen = context.world.wasm_nodes.get(&ObjectRef::new(node));
+        let seen = wasm_nodes.get(&ObjectRef::new(node));
         seen.is_some_and(|seen| seen.meta().generation >= Some(*generation))
     };
     let wait = async {
+        let mut heard = false;
         while !written.iter().all(shows) {
-            context.trigger.notified().await;
+            trigger.notified().await;
+            heard = true;
         }
+        heard
     };
-    if tokio::time::timeout(CATCH_UP, wait).await.is_err() {
+    let heard = tokio::time::timeout(CATCH_UP, wait).await.unwrap_or_else(|_| {
         warn!("the watch of WasmNodes does not show what was written {CATCH_UP:?} ago");
+        true
+    });
+    // The notices that were heard may also have been of something else. Without one nothing has changed, and deciding
+    // again would come to the same.
+    if heard {
+        trigger.notify_one();
     }
-    // The notice that ended the wait may also have been of something else.
-    context.trigger.notify_one();
 }
 
 /// Name and generation of a `WasmNode` that was written.
@@ -147,4 +151,37 @@ fn typed<K: Resource<DynamicType = ()>, T: serde::Serialize>(object: &T) -> Valu
 
 fn merge() -> PatchParams {
     PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use kube::core::DeserializeGuard;
+    use kube::runtime::reflector::store::store;
+    use kube::runtime::watcher::Event;
+
+    use super::*;
+    use crate::testing::wasm_node;
+
+    #[tokio::test]
+    async fn writes_that_changed_nothing_do_not_ask_for_another_decision() {
+        let (wasm_nodes, mut writer) = store();
+        writer.apply_watcher_event(&Event::Apply(DeserializeGuard(Ok(wasm_node("a", &[])))));
+        let trigger = Notify::new();
+        catch_up(&wasm_nodes, &trigger, &BTreeMap::from([("a".to_owned(), 1)])).await;
+        assert!(trigger.notified().now_or_never().is_none());
+    }
+
+    #[tokio::test]
+    async fn what_is_heard_while_catching_up_is_decided_upon() {
+        let (wasm_nodes, mut writer) = store();
+        let trigger = Notify::new();
+        let written = BTreeMap::from([("a".to_owned(), 1)]);
+        let watch = async {
+            writer.apply_watcher_event(&Event::Apply(DeserializeGuard(Ok(wasm_node("a", &[])))));
+            trigger.notify_one();
+        };
+        futures::join!(catch_up(&wasm_nodes, &trigger, &written), watch);
+        assert!(trigger.notified().now_or_never().is_some());
+    }
 }

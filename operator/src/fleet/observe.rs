@@ -5,17 +5,16 @@ use std::sync::Arc;
 
 use k8s_openapi::api::node::v1::RuntimeClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::ResourceExt;
 use kube::core::SelectorExt;
+use kube::{Resource, ResourceExt};
 use kwasm_api::Runtime;
 use kwasm_api::names::{RUNTIME_READY, runtime_label};
 use kwasm_api::report::{RuntimeReport, RuntimeState};
 use kwasm_api::wasm_node::{Phase, WasmNode};
-use kwasm_api::wasm_runtime::WasmRuntime;
 
 use super::validate::{Candidate, Refused, held, validate};
 use crate::metrics;
-use crate::observed::Node;
+use crate::observed::{Declared, Node, Unreadable};
 use crate::world::{Guarded, World};
 
 /// What the operator was told at its start.
@@ -32,7 +31,7 @@ pub(crate) struct Policy {
 pub(crate) struct Snapshot {
     pub(crate) nodes: Vec<Arc<Node>>,
     pub(crate) wasm_nodes: Vec<Arc<Guarded<WasmNode>>>,
-    pub(crate) runtimes: Vec<Arc<Guarded<WasmRuntime>>>,
+    pub(crate) runtimes: Vec<Arc<Declared>>,
     pub(crate) classes: Vec<Arc<RuntimeClass>>,
 }
 
@@ -52,12 +51,15 @@ impl Snapshot {
 pub(crate) struct Fleet<'a> {
     pub(crate) candidates: Vec<Candidate<'a>>,
     pub(crate) refused: Vec<Refused<'a>>,
+    pub(crate) unreadable: Vec<&'a Unreadable>,
     /// Runtimes that nodes keep as they have them.
     pub(crate) held: BTreeSet<String>,
     pub(crate) members: Vec<Member<'a>>,
     pub(crate) classes: BTreeMap<String, &'a RuntimeClass>,
     /// `WasmNode`s of nodes that have been replaced by others of the same name.
     pub(crate) orphans: Vec<&'a WasmNode>,
+    /// Nodes whose `WasmNode` could not be written: they wait, and take nobody's turn.
+    pub(crate) put_off: BTreeSet<String>,
 }
 
 /// One node.
@@ -86,11 +88,11 @@ pub(crate) enum Progress {
 }
 
 impl<'a> Fleet<'a> {
-    pub(crate) fn of(snapshot: &'a Snapshot, policy: &Policy) -> Self {
+    pub(crate) fn of(snapshot: &'a Snapshot, policy: &Policy, put_off: BTreeSet<String>) -> Self {
         let readable: Vec<_> = snapshot.runtimes.iter().filter_map(|object| object.0.as_ref().ok()).collect();
         let (candidates, refused) = validate(&readable);
         let unreadable: Vec<_> =
-            snapshot.runtimes.iter().filter(|object| object.0.is_err()).map(|object| object.name_any()).collect();
+            snapshot.runtimes.iter().filter_map(|object| object.0.as_ref().err().map(AsRef::as_ref)).collect();
         let mut wasm_nodes: BTreeMap<&str, &WasmNode> = BTreeMap::new();
         for object in &snapshot.wasm_nodes {
             if let Ok(wasm_node) = &object.0 {
@@ -107,7 +109,7 @@ impl<'a> Fleet<'a> {
         }
         members.sort_by_key(|member| member.node.name());
         let classes = snapshot.classes.iter().map(|class| (class.name_any(), class.as_ref())).collect();
-        Self { held: held(&refused, &unreadable), candidates, refused, members, classes, orphans }
+        Self { held: held(&refused, &unreadable), candidates, refused, unreadable, members, classes, orphans, put_off }
     }
 }
 
@@ -187,7 +189,7 @@ fn desired(node: &Node, candidates: &[Candidate<'_>], policy: &Policy) -> BTreeM
     let labels = node.metadata.labels.as_ref().unwrap_or(&none);
     let selected = candidates.iter().filter(|candidate| {
         let chosen = candidate.selector.as_ref().map_or(opted_in, |selector| selector.matches(labels));
-        chosen && !candidate.deleting && super::plan::is_guarded(candidate.object)
+        chosen && !candidate.deleting && super::plan::is_guarded(candidate.object.meta())
     });
     selected.map(|candidate| (candidate.runtime.name.clone(), candidate.runtime.clone())).collect()
 }

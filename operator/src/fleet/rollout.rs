@@ -10,18 +10,16 @@ use kwasm_api::Runtime;
 use kwasm_api::wasm_node::WasmNodeSpec;
 
 use super::observe::{Fleet, Member, Policy, Progress};
-use super::validate::Candidate;
+use super::validate::{Candidate, MaxUnavailable};
 
 /// What one runtime's rollout looks like before anything is granted.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Budget {
     /// How many nodes may change.
     pub(crate) allowed: usize,
     /// How many do.
     pub(crate) changing: usize,
-    /// How many failed at what is wanted now.
-    pub(crate) failed: usize,
-    /// So many that no further node is started.
+    /// So many nodes failed at what is wanted now that no further node is started.
     pub(crate) stopped: bool,
     paused: bool,
 }
@@ -32,7 +30,7 @@ pub(crate) fn grants<'f>(
     policy: &Policy,
     now: &Time,
 ) -> (Vec<(&'f Member<'f>, WasmNodeSpec)>, Option<Time>) {
-    let mut budgets = budgets(fleet);
+    let mut budgets = budgets(fleet, policy);
     let (mut granted, mut retry_at): (Vec<_>, Option<Time>) = (Vec::new(), None);
     let mut waiting: Vec<(&Member<'_>, WasmNodeSpec)> = Vec::new();
     for member in &fleet.members {
@@ -62,6 +60,9 @@ enum Next {
 
 /// What a node would get if there were room.
 fn next(member: &Member<'_>, fleet: &Fleet<'_>, budgets: &BTreeMap<&str, Budget>, policy: &Policy) -> Next {
+    if fleet.put_off.contains(member.node.name()) {
+        return Next::Nothing;
+    }
     // No installer runs on a node whose kubelet does not answer; it would only use up the budget.
     if !member.node.ready && !member.progress.is_changing() {
         return Next::Nothing;
@@ -76,22 +77,33 @@ fn next(member: &Member<'_>, fleet: &Fleet<'_>, budgets: &BTreeMap<&str, Budget>
     };
     let before = &wasm_node.spec;
     let same = runtimes == before.runtimes;
-    let new_installer = before.installer != policy.installer && !runtimes.iter().all(is_frozen);
-    if !same || new_installer {
+    // An installer that may be what is wrong is not kept for the sake of a rollout that stands still.
+    let is_unfinished = member.progress != Progress::Settled;
+    let new_installer = before.installer != policy.installer && (is_unfinished || !runtimes.iter().all(is_frozen));
+    if !same || new_installer || is_another_host(member, before) && !runtimes.iter().all(is_frozen) {
         return Next::Spec(spec(member, runtimes, policy.installer.clone(), 1));
     }
     match &member.progress {
         Progress::Failed(at) => {
             let at = at.clone().unwrap_or(Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH));
             let attempt = before.attempt.saturating_add(1);
-            Next::Retry(spec(member, runtimes, before.installer.clone(), attempt), at)
+            Next::Retry(spec(member, runtimes, policy.installer.clone(), attempt), at)
         }
         Progress::Settled | Progress::Changing | Progress::Retrying => Next::Nothing,
     }
 }
 
 fn spec(member: &Member<'_>, runtimes: Vec<Runtime>, installer: String, attempt: i32) -> WasmNodeSpec {
-    WasmNodeSpec { node_uid: member.node.uid().to_owned(), runtimes, installer, attempt }
+    let before = member.wasm_node.and_then(|wasm_node| wasm_node.spec.host.as_ref());
+    let host = member.node.host.as_ref().or(before).cloned();
+    WasmNodeSpec { node_uid: member.node.uid().to_owned(), runtimes, installer, host, attempt }
+}
+
+/// Whether the node was started again, installed anew, or has another container runtime since it got its spec: then
+/// its runtimes may be gone, and not every kubelet tells.
+fn is_another_host(member: &Member<'_>, before: &WasmNodeSpec) -> bool {
+    member.progress == Progress::Settled
+        && member.node.host.as_ref().is_some_and(|now| before.host.as_ref() != Some(now))
 }
 
 /// What a node should have after its next change: what is wanted, but what is frozen or held as it is. A rollout that
@@ -112,7 +124,7 @@ fn target(member: &Member<'_>, fleet: &Fleet<'_>, budgets: &BTreeMap<&str, Budge
 /// Takes a place in the budget of every runtime that the node's change touches, or none.
 fn take(member: &Member<'_>, budgets: &mut BTreeMap<&str, Budget>) -> bool {
     let names = member.concerns();
-    if !names.iter().all(|name| budgets.get(name).is_none_or(Budget::has_room)) {
+    if !names.iter().all(|name| budgets.get(name).is_some_and(Budget::has_room)) {
         return false;
     }
     for name in names {
@@ -123,25 +135,58 @@ fn take(member: &Member<'_>, budgets: &mut BTreeMap<&str, Budget>) -> bool {
     true
 }
 
-/// The budget of every runtime that can be carried out.
-pub(crate) fn budgets<'f>(fleet: &'f Fleet<'_>) -> BTreeMap<&'f str, Budget> {
-    fleet.candidates.iter().map(|candidate| (candidate.runtime.name.as_str(), budget(candidate, fleet))).collect()
+/// The budget of every runtime that can be carried out, and of every other that a node has.
+pub(crate) fn budgets<'f>(fleet: &'f Fleet<'_>, policy: &Policy) -> BTreeMap<&'f str, Budget> {
+    let mut usages: BTreeMap<&str, Usage> = BTreeMap::new();
+    for member in &fleet.members {
+        for name in member.concerns() {
+            let usage = usages.entry(name).or_default();
+            usage.population += 1;
+            usage.changing += usize::from(member.progress.is_changing());
+        }
+    }
+    let mut budgets: BTreeMap<_, _> = usages.iter().map(|(name, usage)| (*name, unknown(name, usage, fleet))).collect();
+    for candidate in &fleet.candidates {
+        let name = candidate.runtime.name.as_str();
+        let usage = usages.get(name).copied().unwrap_or_default();
+        budgets.insert(name, budget(candidate, usage, fleet, policy));
+    }
+    budgets
 }
 
-fn budget(candidate: &Candidate<'_>, fleet: &Fleet<'_>) -> Budget {
-    let name = candidate.runtime.name.as_str();
-    let concerned = fleet.members.iter().filter(|member| member.concerns().contains(name));
-    let mut budget = Budget { paused: candidate.paused && !candidate.deleting, ..Budget::default() };
-    let mut population = 0;
-    for member in concerned {
-        population += 1;
-        let is_current = member.current.get(name).is_some_and(|current| **current == candidate.runtime);
-        budget.changing += usize::from(member.progress.is_changing());
-        budget.failed += usize::from(member.progress.has_failed() && is_current && !candidate.deleting);
+/// How many nodes a runtime concerns, and how many of them are changing.
+#[derive(Clone, Copy, Debug, Default)]
+struct Usage {
+    population: usize,
+    changing: usize,
+}
+
+/// The budget of a runtime whose own is not known: its WasmRuntime is gone, or cannot be carried out.
+fn unknown(name: &str, usage: &Usage, fleet: &Fleet<'_>) -> Budget {
+    let allowed = MaxUnavailable::default().of(usage.population);
+    Budget { allowed, changing: usage.changing, stopped: false, paused: fleet.held.contains(name) }
+}
+
+fn budget(candidate: &Candidate<'_>, usage: Usage, fleet: &Fleet<'_>, policy: &Policy) -> Budget {
+    let wanted = fleet.members.iter().filter(|member| member.desired.contains_key(&candidate.runtime.name));
+    let failed = wanted.filter(|member| member.progress.has_failed() && is_at_what_is_wanted(member, fleet, policy));
+    Budget {
+        allowed: candidate.max_unavailable.of(usage.population),
+        changing: usage.changing,
+        stopped: failed.count() > candidate.max_failures,
+        paused: candidate.paused && !candidate.deleting,
     }
-    budget.allowed = candidate.max_unavailable.of(population);
-    budget.stopped = budget.failed > candidate.max_failures;
-    budget
+}
+
+/// Whether the node's last attempt was at what is wanted of it now: then its failure says something about that. A
+/// paused runtime is not what it is waiting for.
+fn is_at_what_is_wanted(member: &Member<'_>, fleet: &Fleet<'_>, policy: &Policy) -> bool {
+    let is_paused = |name: &str| fleet.candidates.iter().any(|other| other.paused && other.runtime.name == name);
+    let has = |(name, runtime): (&String, &Runtime)| {
+        is_paused(name) || member.current.get(name.as_str()).is_some_and(|current| *current == runtime)
+    };
+    member.wasm_node.is_some_and(|wasm_node| wasm_node.spec.installer == policy.installer)
+        && member.desired.iter().all(has)
 }
 
 impl Budget {

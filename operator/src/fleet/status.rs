@@ -1,16 +1,16 @@
 //! What is true of each WasmRuntime, read from the nodes.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
-use kube::ResourceExt;
 use kwasm_api::names::KWASM_NODE;
 use kwasm_api::wasm_runtime::{NodeCounts, WasmRuntime, WasmRuntimeStatus};
 
-use super::observe::{Fleet, Member, Progress};
+use super::observe::{Fleet, Member, Policy, Progress};
 use super::plan::Action;
 use super::validate::Candidate;
 use super::{rollout, runtime_class};
 use crate::conditions::{Said, settle};
+use crate::observed::Unreadable;
 
 const READY: &str = "Ready";
 const PROGRESSING: &str = "Progressing";
@@ -20,9 +20,9 @@ const DEGRADED: &str = "Degraded";
 const NAMED: usize = 3;
 
 /// The statuses that differ from what the objects say.
-pub(crate) fn all(fleet: &Fleet<'_>, now: &Time) -> Vec<Action> {
+pub(crate) fn all(fleet: &Fleet<'_>, policy: &Policy, now: &Time) -> Vec<Action> {
     let whole = Time(Timestamp::from_second(now.0.as_second()).unwrap_or(now.0));
-    let budgets = rollout::budgets(fleet);
+    let budgets = rollout::budgets(fleet, policy);
     let accepted = fleet.candidates.iter().map(|candidate| {
         let stopped = budgets.get(candidate.runtime.name.as_str()).is_some_and(|budget| budget.stopped);
         let tally = Tally::of(candidate, fleet);
@@ -31,11 +31,17 @@ pub(crate) fn all(fleet: &Fleet<'_>, now: &Time) -> Vec<Action> {
         (candidate.object, tally.counts(), said)
     });
     let refused = fleet.refused.iter().map(|refused| {
-        let said = |type_, status| Said::new(type_, status, refused.reason, refused.message.clone());
-        let all = vec![said(READY, false), said(PROGRESSING, false), said(DEGRADED, true)];
-        (refused.object, NodeCounts::default(), all)
+        let said = cannot(refused.reason, &refused.message);
+        (refused.object, NodeCounts::default(), said)
     });
-    accepted.chain(refused).filter_map(|(object, counts, said)| set(object, counts, said, &whole)).collect()
+    let readable = accepted.chain(refused).filter_map(|(object, counts, said)| set(object, counts, said, &whole));
+    readable.chain(fleet.unreadable.iter().filter_map(|unreadable| set_unreadable(unreadable, &whole))).collect()
+}
+
+/// What is said of a WasmRuntime that cannot be carried out.
+fn cannot(reason: &str, message: &str) -> Vec<Said> {
+    let said = |type_, status| Said::new(type_, status, reason, message);
+    vec![said(READY, false), said(PROGRESSING, false), said(DEGRADED, true)]
 }
 
 fn set(object: &WasmRuntime, nodes: NodeCounts, said: Vec<Said>, now: &Time) -> Option<Action> {
@@ -49,8 +55,24 @@ fn set(object: &WasmRuntime, nodes: NodeCounts, said: Vec<Said>, now: &Time) -> 
         nodes,
         conditions: settle(&before.conditions, said, generation, now),
     };
-    let uid = object.uid().unwrap_or_default();
-    (status != before).then(|| Action::SetStatus { runtime: object.name_any(), uid, status: Box::new(status) })
+    write(&object.metadata, &before, status)
+}
+
+fn set_unreadable(unreadable: &Unreadable, now: &Time) -> Option<Action> {
+    let Unreadable { metadata, status: before, error } = unreadable;
+    let message = format!("this operator cannot read it, so nodes keep what they have of it: {error}");
+    let said = cannot("Unreadable", &message);
+    let status = WasmRuntimeStatus {
+        observed_generation: metadata.generation,
+        conditions: settle(&before.conditions, said, metadata.generation, now),
+        ..WasmRuntimeStatus::default()
+    };
+    write(metadata, before, status)
+}
+
+fn write(object: &ObjectMeta, before: &WasmRuntimeStatus, status: WasmRuntimeStatus) -> Option<Action> {
+    let (runtime, uid) = (object.name.clone().unwrap_or_default(), object.uid.clone().unwrap_or_default());
+    (status != *before).then(|| Action::SetStatus { runtime, uid, status: Box::new(status) })
 }
 
 /// The nodes of one runtime, by how they are doing.
@@ -128,10 +150,14 @@ fn ready(tally: &Tally<'_>, candidate: &Candidate<'_>, fleet: &Fleet<'_>) -> Opt
         return None;
     }
     let message = format!("verified on {verified} of {desired} nodes");
-    Some(match tally.is_complete() {
-        true => Said::new(READY, true, "Verified", message),
-        false => Said::new(READY, false, "NotOnAllNodes", message),
-    })
+    if !tally.is_complete() {
+        return Some(Said::new(READY, false, "NotOnAllNodes", message));
+    }
+    if !runtime_class::is_published(candidate, fleet) {
+        let message = format!("{message}, but RuntimeClass {} is not published", candidate.object.runtime_class_name());
+        return Some(Said::new(READY, false, "RuntimeClassNotPublished", message));
+    }
+    Some(Said::new(READY, true, "Verified", message))
 }
 
 fn progressing(tally: &Tally<'_>, candidate: &Candidate<'_>, stopped: bool) -> Said {

@@ -4,29 +4,31 @@ mod life;
 mod published;
 mod rollout;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use k8s_openapi::api::node::v1::RuntimeClass;
-use kube::core::error_boundary::InvalidObject;
+use kube::ResourceExt;
 use kube::core::{DeserializeGuard, ObjectMeta};
 use kwasm_api::wasm_node::WasmNode;
-use kwasm_api::wasm_runtime::WasmRuntime;
+use kwasm_api::wasm_runtime::{WasmRuntime, WasmRuntimeStatus};
 
 use super::observe::{Fleet, Policy, Snapshot};
 use super::plan::{Action, Plan, plan};
-use crate::observed::Node;
-use crate::testing::{INSTALLER, at};
+use crate::observed::{Declared, Node, Unreadable};
+use crate::testing::{INSTALLER, at, wasm_runtime};
 
 /// A world for one decision.
 struct World {
     snapshot: Snapshot,
     policy: Policy,
     now: i64,
+    put_off: BTreeSet<String>,
 }
 
 fn world() -> World {
     let policy = Policy { auto_provision: false, installer: INSTALLER.to_owned() };
-    World { snapshot: Snapshot::default(), policy, now: 100 }
+    World { snapshot: Snapshot::default(), policy, now: 100, put_off: BTreeSet::new() }
 }
 
 impl World {
@@ -45,15 +47,20 @@ impl World {
     }
 
     fn runtime(mut self, runtime: WasmRuntime) -> Self {
-        self.snapshot.runtimes.push(Arc::new(DeserializeGuard(Ok(runtime))));
+        self.snapshot.runtimes.push(Arc::new(Declared(Ok(runtime))));
         self
     }
 
     /// A WasmRuntime of some later version.
-    fn unreadable(mut self, name: &str) -> Self {
-        let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
-        let invalid = InvalidObject { error: "unknown source".to_owned(), metadata };
-        self.snapshot.runtimes.push(Arc::new(DeserializeGuard(Err(invalid))));
+    fn unreadable(self, name: &str) -> Self {
+        let metadata = wasm_runtime(name).metadata;
+        self.unreadable_as(metadata)
+    }
+
+    fn unreadable_as(mut self, metadata: ObjectMeta) -> Self {
+        let error = "unknown source".to_owned();
+        let unreadable = Unreadable { metadata, status: WasmRuntimeStatus::default(), error };
+        self.snapshot.runtimes.push(Arc::new(Declared(Err(Box::new(unreadable)))));
         self
     }
 
@@ -72,8 +79,18 @@ impl World {
         self
     }
 
+    /// The `WasmNode` of a node could not be written just now.
+    fn put_off(mut self, node: &str) -> Self {
+        self.put_off.insert(node.to_owned());
+        self
+    }
+
+    fn fleet(&self) -> Fleet<'_> {
+        Fleet::of(&self.snapshot, &self.policy, self.put_off.clone())
+    }
+
     fn plan(&self) -> Plan {
-        plan(&Fleet::of(&self.snapshot, &self.policy), &self.policy, &at(self.now))
+        plan(&self.fleet(), &self.policy, &at(self.now))
     }
 
     /// What is written, statuses left out.
@@ -99,12 +116,15 @@ impl World {
             match action {
                 Action::ApplyWasmNode { node, spec } => self.respecify(&node, *spec),
                 Action::DeleteWasmNode { node, .. } => {
-                    self.snapshot.wasm_nodes.retain(|old| name(&old.0) != node);
+                    self.snapshot.wasm_nodes.retain(|old| old.name_any() != node);
                 }
                 Action::SetStatus { runtime, status, .. } => {
-                    let mut changed = self.take_runtime(&runtime);
-                    changed.status = Some(*status);
-                    self = self.runtime(changed);
+                    let mut declared = self.take_declared(&runtime);
+                    match &mut declared.0 {
+                        Ok(readable) => readable.status = Some(*status),
+                        Err(unreadable) => unreadable.status = *status,
+                    }
+                    self.snapshot.runtimes.push(Arc::new(declared));
                 }
                 Action::ApplyRuntimeClass(class) => {
                     self.snapshot.classes.retain(|old| old.metadata.name != class.metadata.name);
@@ -120,12 +140,16 @@ impl World {
     }
 
     fn take_runtime(&mut self, wanted: &str) -> WasmRuntime {
-        let at = self.snapshot.runtimes.iter().position(|old| name(&old.0) == wanted).unwrap();
-        self.snapshot.runtimes.remove(at).0.clone().unwrap()
+        self.take_declared(wanted).0.unwrap()
+    }
+
+    fn take_declared(&mut self, wanted: &str) -> Declared {
+        let at = self.snapshot.runtimes.iter().position(|old| old.name_any() == wanted).unwrap();
+        self.snapshot.runtimes.remove(at).as_ref().clone()
     }
 
     fn respecify(&mut self, node: &str, spec: kwasm_api::wasm_node::WasmNodeSpec) {
-        let position = self.snapshot.wasm_nodes.iter().position(|old| name(&old.0) == node);
+        let position = self.snapshot.wasm_nodes.iter().position(|old| old.name_any() == node);
         let mut wasm_node = match position {
             Some(at) => self.snapshot.wasm_nodes.remove(at).0.clone().unwrap(),
             None => crate::testing::wasm_node(node, &[]),
@@ -133,12 +157,5 @@ impl World {
         wasm_node.metadata.generation = Some(wasm_node.metadata.generation.unwrap_or(0) + 1);
         wasm_node.spec = spec;
         self.snapshot.wasm_nodes.push(Arc::new(DeserializeGuard(Ok(wasm_node))));
-    }
-}
-
-fn name<K: kube::Resource<DynamicType = ()>>(object: &Result<K, InvalidObject>) -> String {
-    match object {
-        Ok(object) => object.meta().name.clone().unwrap_or_default(),
-        Err(invalid) => invalid.metadata.name.clone().unwrap_or_default(),
     }
 }

@@ -8,6 +8,8 @@ use kube::{Resource, ResourceExt};
 use kwasm_api::Runtime;
 use kwasm_api::wasm_runtime::WasmRuntime;
 
+use crate::observed::Unreadable;
+
 /// A WasmRuntime that can be carried out.
 #[derive(Debug)]
 pub(crate) struct Candidate<'a> {
@@ -27,6 +29,13 @@ pub(crate) struct Candidate<'a> {
 pub(crate) enum MaxUnavailable {
     Nodes(usize),
     Percent(usize),
+}
+
+impl Default for MaxUnavailable {
+    /// What a WasmRuntime has that says nothing.
+    fn default() -> Self {
+        Self::Percent(10)
+    }
 }
 
 impl MaxUnavailable {
@@ -125,7 +134,8 @@ fn candidate(object: &WasmRuntime) -> Result<Candidate<'_>, Refusal> {
 }
 
 /// Names of runtimes that nodes keep as they have them, because what is wanted of them is not known.
-pub(crate) fn held(refused: &[Refused<'_>], unreadable: &[String]) -> BTreeSet<String> {
-    let refused = refused.iter().filter(|refused| refused.object.meta().deletion_timestamp.is_none());
-    refused.map(|refused| refused.object.name_any()).chain(unreadable.iter().cloned()).collect()
+pub(crate) fn held(refused: &[Refused<'_>], unreadable: &[&Unreadable]) -> BTreeSet<String> {
+    let refused = refused.iter().map(|refused| refused.object.meta());
+    let all = refused.chain(unreadable.iter().map(|unreadable| &unreadable.metadata));
+    all.filter(|metadata| metadata.deletion_timestamp.is_none()).filter_map(|metadata| metadata.name.clone()).collect()
 }

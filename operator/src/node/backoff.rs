@@ -8,10 +8,18 @@ const FIRST: Duration = Duration::from_secs(10);
 /// A broken node is tried about six times an hour.
 const LONGEST: Duration = Duration::from_secs(600);
 
+/// A node whose pods must go first is asked so often; asking changes nothing on it.
+const LONGEST_IN_USE: Duration = Duration::from_secs(30);
+
 /// The wait after the `attempt`th attempt (from 1) failed.
 pub(crate) fn after(attempt: i32) -> Duration {
     let doublings = u32::try_from(attempt.saturating_sub(1)).unwrap_or(0).min(16);
     (FIRST * 2_u32.pow(doublings)).min(LONGEST)
+}
+
+/// The wait after the `attempt`th attempt was refused because of pods: a user who deletes them waits for nothing else.
+pub(crate) fn after_refusal(attempt: i32) -> Duration {
+    after(attempt).min(LONGEST_IN_USE)
 }
 
 /// The wait after something that worked for `lasted` broke: what worked for long did not fail because of the attempts

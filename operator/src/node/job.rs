@@ -124,7 +124,8 @@ fn container(wasm_node: &WasmNode, order: &Order) -> Container {
         ("NODE_ROOT", NODE_ROOT.to_owned()),
         ("NODE_NAME", node),
         ("KWASM_REPORT", REPORT_PATH.to_owned()),
-        (ORDER_ENV, order.to_json()),
+        // Kubernetes replaces $(NAME) in values, and reads $$ as one $.
+        (ORDER_ENV, order.to_json().replace('$', "$$")),
     ];
     Container {
         name: CONTAINER.to_owned(),

@@ -12,20 +12,10 @@ use crate::observed::Node;
 pub(crate) type LabelPatch = BTreeMap<String, Option<String>>;
 
 /// What has to change so that `node` advertises what `status` shows as verified for the spec, and nothing else.
-/// Labels of the runtimes in the status are named even where the node seems not to have them when `certain` is
-/// asked for: what is known of the node may be old, and a change of the host is about to start.
-pub(crate) fn patch(wasm_node: &WasmNode, status: &WasmNodeStatus, node: &Node, certain: bool) -> LabelPatch {
+pub(crate) fn patch(wasm_node: &WasmNode, status: &WasmNodeStatus, node: &Node) -> LabelPatch {
     let wanted = wanted(wasm_node, status, node);
-    let mut patch: LabelPatch = node
-        .labels()
-        .filter(|(key, _)| is_ours(key) && !wanted.contains_key(*key))
-        .map(|(key, _)| (key.to_owned(), None))
-        .collect();
-    if certain {
-        let shown = status.runtimes.iter().map(|runtime| runtime_label(&runtime.name));
-        let all = shown.chain([KWASM_PROVISIONED.to_owned()]);
-        patch.extend(all.filter(|key| !wanted.contains_key(key)).map(|key| (key, None)));
-    }
+    let stray = node.labels().filter(|(key, _)| is_ours(key) && !wanted.contains_key(*key));
+    let mut patch: LabelPatch = stray.map(|(key, _)| (key.to_owned(), None)).collect();
     patch.extend(
         wanted
             .into_iter()
@@ -33,6 +23,19 @@ pub(crate) fn patch(wasm_node: &WasmNode, status: &WasmNodeStatus, node: &Node, 
             .map(|(key, value)| (key, Some(value))),
     );
     patch
+}
+
+/// Labels to take away before the host is touched; none is added, because another installer may still be at work.
+/// Those of the runtimes in the status are named even where the node seems not to have them: what is known of the
+/// node may be old.
+pub(crate) fn withdrawn(wasm_node: &WasmNode, status: &WasmNodeStatus, node: &Node) -> LabelPatch {
+    let wanted = wanted(wasm_node, status, node);
+    let seen = node.labels().map(|(key, _)| key.to_owned()).filter(|key| is_ours(key));
+    let shown = status.runtimes.iter().map(|runtime| runtime_label(&runtime.name));
+    // Only what has been on the node can have been advertised.
+    let provisioned = (!status.runtimes.is_empty()).then(|| KWASM_PROVISIONED.to_owned());
+    let all = seen.chain(shown).chain(provisioned);
+    all.filter(|key| !wanted.contains_key(key)).map(|key| (key, None)).collect()
 }
 
 /// Labels that only the operator sets.
@@ -43,6 +46,12 @@ fn is_ours(key: &str) -> bool {
 fn wanted(wasm_node: &WasmNode, status: &WasmNodeStatus, node: &Node) -> BTreeMap<String, String> {
     let damaged = status.report.as_ref().and_then(|report| report.failure.as_ref());
     if damaged.is_some_and(|failure| failure.node_state == NodeState::NeedsAttention) {
+        return BTreeMap::new();
+    }
+    // Nobody has looked at this host yet.
+    if let (Some(verified), Some(now)) = (&status.host, &node.host)
+        && !verified.is_same_installation(now)
+    {
         return BTreeMap::new();
     }
     let spec = &wasm_node.spec.runtimes;

@@ -57,6 +57,14 @@ pub(crate) enum Error {
         /// What the API server said.
         source: kube::Error,
     },
+    /// Why the Job has no pod is not known.
+    #[error("list the events of Job {job}: {source}")]
+    Events {
+        /// Its name.
+        job: String,
+        /// What the API server said.
+        source: kube::Error,
+    },
     /// An action failed.
     #[error("{what}: {source}")]
     Write {
@@ -104,10 +112,11 @@ async fn reconcile(object: Arc<Guarded<WasmNode>>, context: Arc<Context>) -> Res
     }
     let jobs = context.world.jobs.state_filter(|job: &Job| job.node == name);
     let jobs: Vec<&Job> = jobs.iter().map(AsRef::as_ref).collect();
-    let job = observe::seen(&context, wasm_node, &jobs).await?;
+    let now = Time(Timestamp::now());
+    let job = observe::seen(&context, wasm_node, &jobs, &now).await?;
     let current = job::name(wasm_node);
     let others = jobs.into_iter().filter(|job| job.name() != current).collect();
-    let plan = plan::plan(&plan::Observed { wasm_node, node: &node, job, others }, &Time(Timestamp::now()));
+    let plan = plan::plan(&plan::Observed { wasm_node, node: &node, job, others }, &now);
     let again = plan.again;
     apply::apply(&context, wasm_node, &node, plan).await?;
     Ok(again.map_or_else(Action::await_change, Action::requeue))

@@ -1,6 +1,6 @@
 //! What became of an installer's Job: the last words of its pod.
 
-use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod};
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, Event, Pod};
 use kwasm_api::Report;
 
 use super::job::CONTAINER;
@@ -39,6 +39,25 @@ pub(crate) fn waiting(pods: &[Pod]) -> Option<String> {
     })
 }
 
+/// The reason of a Job controller's Event about a pod that the API server refused.
+pub(crate) const FAILED_CREATE: &str = "FailedCreate";
+
+/// Why a Job has no pod, in the words of the newest of its [`FAILED_CREATE`] Events. The name of the pod that was
+/// refused is another with each try; without its end the words stay the same.
+pub(crate) fn not_created(events: &[Event], job: &str) -> Option<String> {
+    let newest = events.iter().max_by_key(|event| event.last_timestamp.clone())?;
+    let message = newest.message.as_deref().unwrap_or_default();
+    let pod = format!("\"{job}-");
+    let message = match message.split_once(&pod) {
+        Some((before, after)) => {
+            let rest = after.split_once('"').map_or("", |(_, rest)| rest);
+            format!("{before}\"{job}-…\"{rest}")
+        }
+        None => message.to_owned(),
+    };
+    Some(format!("{FAILED_CREATE}: {message}"))
+}
+
 fn terminated(pod: &Pod) -> Option<&ContainerStateTerminated> {
     let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
     statuses.iter().find(|status| status.name == CONTAINER)?.state.as_ref()?.terminated.as_ref()
@@ -51,5 +70,29 @@ fn words(terminated: &ContainerStateTerminated, message: &str) -> String {
         format!("{reason}, exit code {code}")
     } else {
         format!("{reason}, exit code {code}: {message}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn refused(pod: &str, at: &str) -> Event {
+        serde_json::from_value(json!({
+            "metadata": {}, "involvedObject": {}, "lastTimestamp": at,
+            "message": format!("Error creating: pods \"{pod}\" is forbidden: exceeded quota: \"few\""),
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_pod_that_the_api_server_refuses_again_and_again_is_told_of_in_the_same_words() {
+        let tries = [refused("job-2lqxz", "2026-01-01T00:00:09Z"), refused("job-x7v4p", "2026-01-01T00:00:05Z")];
+        let words = r#"FailedCreate: Error creating: pods "job-…" is forbidden: exceeded quota: "few""#;
+        assert_eq!(not_created(&tries, "job").as_deref(), Some(words));
+        assert_eq!(not_created(&tries[1..], "job").as_deref(), Some(words));
+        assert_eq!(not_created(&[], "job"), None);
     }
 }

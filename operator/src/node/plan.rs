@@ -10,7 +10,7 @@ use super::outcome::Outcome;
 use super::say::Note;
 use super::settle::{self, Verdict};
 use super::{job, say};
-use crate::observed::{Job, Node};
+use crate::observed::{Job, JobProgress, Node};
 
 /// How often a pod that does not end is looked at.
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
@@ -97,21 +97,20 @@ fn begin(seen: &Observed<'_>, before: WasmNodeStatus, now: &Time) -> Plan {
     if settle::leaves_the_host_alone(seen.wasm_node, &before) {
         return verdict(seen, before, Verdict::LeftAlone, now);
     }
-    // Only what has been on the node can have been advertised.
-    let certain = !before.runtimes.is_empty();
     let mut status = WasmNodeStatus {
         observed_generation: seen.wasm_node.metadata.generation,
         phase: Some(Phase::Changing),
         retry_after: None,
         job: Some(job::name(seen.wasm_node)),
         order: Some(job::order(seen.wasm_node).digest()),
+        runtimes: settle::doubted(before.runtimes, seen.wasm_node),
         ..before
     };
-    let mut actions = label(labels::patch(seen.wasm_node, &status, seen.node, certain));
-    if let Some(other) = seen.others.iter().find(|job| job.is_active()) {
+    let mut actions = label(labels::withdrawn(seen.wasm_node, &status, seen.node));
+    if let Some(other) = seen.others.iter().find(|job| job.is_active(now)) {
         // Two installers on one node would only wait for each other. One that never started (a wrong image) is not
         // worth waiting for.
-        if other.progress == crate::observed::JobProgress::Pending && other.metadata.deletion_timestamp.is_none() {
+        if other.progress(now) == JobProgress::Pending && other.metadata.deletion_timestamp.is_none() {
             actions.push(Action::DeleteJob(other.name().to_owned()));
         }
         return Plan { actions, again: Some(LOOK_AGAIN), ..Plan::default() };
@@ -184,7 +183,7 @@ fn verdict(seen: &Observed<'_>, mut status: WasmNodeStatus, verdict: Verdict, no
 
 /// The labels that a status allows.
 fn labelled(seen: &Observed<'_>, status: WasmNodeStatus) -> Plan {
-    let actions = label(labels::patch(seen.wasm_node, &status, seen.node, false));
+    let actions = label(labels::patch(seen.wasm_node, &status, seen.node));
     Plan { actions, status: Some(status), ..Plan::default() }
 }
 

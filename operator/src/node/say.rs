@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{Timestamp, Unit};
+use kwasm_api::report::RUNTIME_IN_USE;
 use kwasm_api::wasm_node::{Phase, WasmNode, WasmNodeStatus};
 
 use super::backoff;
@@ -64,13 +65,14 @@ pub(crate) fn ready(status: &mut WasmNodeStatus, seen: &Observed<'_>, now: &Time
     };
     status.phase = Some(Phase::Ready);
     status.retry_after = None;
+    status.host.clone_from(&wasm_node.spec.host);
     say(status, wasm_node, said.clone(), now);
     Note { reason: said.reason, text: said.message, warning: false, end: true }
 }
 
 pub(crate) fn left_alone(status: &mut WasmNodeStatus, wasm_node: &WasmNode, now: &Time) -> Note {
-    let message = "No longer advertised. The custom installer image cannot remove what it installed: it is still \
-                   on the host";
+    let message = "Nothing is advertised. The custom installer image cannot remove what it installs: whatever it \
+                   installed is still on the host";
     status.phase = Some(Phase::Ready);
     status.retry_after = None;
     status.runtimes.clear();
@@ -83,7 +85,11 @@ pub(crate) fn failed(status: &mut WasmNodeStatus, wasm_node: &WasmNode, problem:
     let before = status.conditions.first().filter(|before| before.status == "True");
     let lasted = before.map(|before| now.0.duration_since(before.last_transition_time.0));
     let lasted = lasted.and_then(|lasted| Duration::try_from(lasted).ok()).unwrap_or_default();
-    let next = later(now, backoff::after_loss(attempt, lasted));
+    let wait = match problem.reason.as_str() {
+        RUNTIME_IN_USE => backoff::after_refusal(attempt),
+        _ => backoff::after_loss(attempt, lasted),
+    };
+    let next = later(now, wait);
     // The API keeps whole seconds.
     let next = Time(next.0.round(Unit::Second).unwrap_or(next.0));
     let message = format!("{} Attempt {attempt}; the next may start at {}.", ended(&problem.message), next.0);

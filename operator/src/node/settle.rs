@@ -16,7 +16,7 @@ pub(crate) enum Verdict {
     Unverified(String),
     /// It was verified, and now the kubelet no longer serves this handler.
     Lost(String),
-    /// An installer that cannot remove brought the runtimes: they stay, and nobody advertises them.
+    /// An installer that cannot remove is all there is: whatever it brought stays, and nobody advertises it.
     LeftAlone,
     /// It has not what its spec says.
     Failed(Problem),
@@ -73,6 +73,9 @@ pub(crate) fn settle(
     if report.is_none() {
         status.report = None;
         status.runtimes = claimed(seen.wasm_node);
+        if seen.wasm_node.spec.runtimes.is_empty() {
+            return Verdict::LeftAlone;
+        }
     }
     verified(seen)
 }
@@ -89,6 +92,18 @@ pub(crate) fn verified(seen: &Observed<'_>) -> Verdict {
 /// contract) only knows how to install, and running it would install again.
 pub(crate) fn leaves_the_host_alone(wasm_node: &WasmNode, before: &WasmNodeStatus) -> bool {
     wasm_node.spec.runtimes.is_empty() && before.report.is_none() && !before.runtimes.is_empty()
+}
+
+/// What is still known of a node when the Job for a new spec starts: that Job removes or replaces whatever the spec
+/// lacks, and if the user wants it back meanwhile, only a new Report says that it is there.
+pub(crate) fn doubted(mut runtimes: Vec<RuntimeReport>, wasm_node: &WasmNode) -> Vec<RuntimeReport> {
+    let spec = &wasm_node.spec.runtimes;
+    for found in &mut runtimes {
+        if !spec.iter().any(|wanted| wanted.name == found.name && wanted.revision == found.revision) {
+            found.state = RuntimeState::Failed;
+        }
+    }
+    runtimes
 }
 
 fn is_for(report: &Report, wasm_node: &WasmNode) -> bool {

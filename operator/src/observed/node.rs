@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::Resource;
 use kwasm_api::names::{KWASM_NODE, OPTED_IN};
+use kwasm_api::wasm_node::HostIdentity;
 use serde::Deserialize;
 
 /// What decisions need of a Node.
@@ -23,6 +24,8 @@ pub(crate) struct Node {
     /// The handlers that the kubelet reports; `None` where the container runtime does not tell it
     /// (containerd before 2.0).
     pub(crate) handlers: Option<BTreeSet<String>>,
+    /// The host, once its kubelet has told of it.
+    pub(crate) host: Option<HostIdentity>,
 }
 
 impl Node {
@@ -109,6 +112,7 @@ struct WireStatus {
     #[serde(default)]
     conditions: Vec<WireCondition>,
     runtime_handlers: Option<Vec<WireHandler>>,
+    node_info: Option<HostIdentity>,
 }
 
 #[derive(Deserialize)]
@@ -133,6 +137,7 @@ impl From<Wire> for Node {
             opted_in,
             ready: status.conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True"),
             handlers: status.runtime_handlers.map(|list| list.into_iter().map(|handler| handler.name).collect()),
+            host: status.node_info.filter(|host| !host.boot_id.is_empty()),
             metadata: ObjectMeta { name, uid, resource_version, deletion_timestamp, labels, ..ObjectMeta::default() },
         }
     }
@@ -144,6 +149,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::watch::strip_version;
 
     fn node(metadata: Value, status: Value) -> Node {
         serde_json::from_value(json!({"metadata": metadata, "status": status})).unwrap()
@@ -165,13 +171,23 @@ mod tests {
     }
 
     #[test]
+    fn a_host_is_known_once_its_kubelet_has_told_of_it() {
+        let host = |info: Value| node(json!({}), json!({"nodeInfo": info})).host;
+        assert_eq!(host(json!({"machineID": "", "bootID": "", "containerRuntimeVersion": ""})), None);
+        let told = json!({"machineID": "m", "bootID": "b", "containerRuntimeVersion": "containerd://1.7.24"});
+        assert_eq!(host(told).unwrap().boot_id, "b");
+    }
+
+    #[test]
     fn a_heartbeat_leaves_a_node_as_it_was() {
-        let beat = |time: &str| {
-            node(
-                json!({"name": "a"}),
+        let beat = |version: &str, time: &str| {
+            let mut node = node(
+                json!({"name": "a", "resourceVersion": version}),
                 json!({"conditions": [{"type": "Ready", "status": "True", "lastHeartbeatTime": time}]}),
-            )
+            );
+            strip_version(&mut node);
+            node
         };
-        assert_eq!(beat("2026-01-01T00:00:00Z"), beat("2026-01-01T00:05:00Z"));
+        assert_eq!(beat("1", "2026-01-01T00:00:00Z"), beat("2", "2026-01-01T00:05:00Z"));
     }
 }

@@ -82,7 +82,7 @@ fn or_max(value: i64) -> String {
 }
 
 /// Version 2 limits swap alone; the specification has memory and swap together.
-fn swap_alone(swap: Option<i64>, memory: Option<i64>) -> Option<i64> {
+pub(super) fn swap_alone(swap: Option<i64>, memory: Option<i64>) -> Option<i64> {
     match (swap?, memory) {
         (swap, _) if swap < 0 => Some(-1),
         (swap, Some(memory)) if memory >= 0 => Some((swap - memory).max(0)),
@@ -99,7 +99,7 @@ fn cpu_max(quota: Option<i64>, period: Option<u64>) -> Option<String> {
 }
 
 /// From shares (2 to 262144) to weight (1 to 10000), as the Kubernetes enhancement 2254 has it.
-fn weight(shares: u64) -> u64 {
+pub(super) fn weight(shares: u64) -> u64 {
     1 + (shares.clamp(2, 262_144) - 2) * 9999 / 262_142
 }
 

@@ -1,15 +1,20 @@
 //! Who the container's process is, and what it may do.
 
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
 use nix::sys::prctl::{set_no_new_privs, set_pdeathsig};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Gid, Uid, chdir, setgroups, setresgid, setresuid, setsid};
+use nix::unistd::{Gid, Uid, fchdir, setgroups, setresgid, setresuid, setsid};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, clear_ambient_capability_set, remove_capability_from_bounding_set, set_capabilities,
 };
 
 use super::{InitError, step};
+use crate::in_root::{self, Missing};
 use crate::spec::{Process, Rlimit};
 
 /// The mask of new files' modes, as runc has it.
@@ -22,9 +27,7 @@ const UMASK: u32 = 0o022;
 pub(super) fn take(process: &Process) -> Result<(), InitError> {
     let user = &process.user;
     let cwd = if process.cwd.is_empty() { "/" } else { &process.cwd };
-    std::fs::create_dir_all(cwd)
-        .and_then(|()| Ok(chdir(cwd)?))
-        .map_err(step(format!("entering the working folder {cwd}")))?;
+    enter(Path::new(cwd)).map_err(step(format!("entering the working folder {cwd}")))?;
     process.rlimits.iter().for_each(limit);
     umask(Mode::from_bits_truncate(user.umask.unwrap_or(UMASK)));
     // A session of its own. Where it is one already, nothing is missing.
@@ -45,6 +48,11 @@ pub(super) fn take(process: &Process) -> Result<(), InitError> {
     set_no_new_privs().map_err(step("giving up new privileges"))?;
     // After the user was changed, which would undo it: without the shim nobody would ever end this process.
     set_pdeathsig(Signal::SIGKILL).map_err(step("following the shim in death"))
+}
+
+fn enter(cwd: &Path) -> io::Result<()> {
+    let root = File::open("/")?;
+    Ok(fchdir(in_root::place(root, cwd, Missing::Folder)?)?)
 }
 
 /// A limit above what the node may grant stays as it is: not every node has CAP_SYS_RESOURCE to give.

@@ -1,14 +1,16 @@
 //! The device files of a container.
 
-use std::fs::Permissions;
+use std::ffi::OsStr;
 use std::io;
-use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, Uid, chmodat, chownat, makedev, mknodat, symlinkat};
+use rustix::io::Errno;
 
+use super::target::{Root, Target};
 use super::{InitError, step};
-use crate::spec::{Device, Spec};
+use crate::in_root::Missing;
+use crate::spec::{Device, DeviceKind, Spec};
 
 /// What every container has (OCI runtime specification, "Default Devices"): path, major and minor number.
 const USUAL: [(&str, u32, u32); 6] = [
@@ -32,13 +34,13 @@ const LINKS: [(&str, &str); 4] = [
 ///
 /// # Errors
 /// The device that cannot be created.
-pub(super) fn create(spec: &Spec) -> Result<(), InitError> {
+pub(super) fn create(root: &Root, spec: &Spec) -> Result<(), InitError> {
     if !spec.mounts.iter().any(|mount| mount.destination == Path::new("/dev") && mount.kind == "tmpfs") {
         return Ok(());
     }
     let usual = USUAL.map(|(path, major, minor)| Device {
         path: PathBuf::from(path),
-        kind: "c".to_owned(),
+        kind: DeviceKind::Character,
         major,
         minor,
         file_mode: Some(0o666),
@@ -46,34 +48,41 @@ pub(super) fn create(spec: &Spec) -> Result<(), InitError> {
         gid: 0,
     });
     for device in usual.iter().chain(&spec.linux.devices) {
-        node(device).map_err(step(format!("creating the device {}", device.path.display())))?;
+        node(root, device).map_err(step(format!("creating the device {}", device.path.display())))?;
     }
     for (target, link) in LINKS {
-        match symlink(target, link) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(step(format!("linking {link}"))(error));
-            }
-            _ => {}
+        let what = || format!("linking {link}");
+        let (folder, name) = folder_and_name(root, Path::new(link)).map_err(step(what()))?;
+        match symlinkat(target, &folder, name) {
+            Err(Errno::EXIST) => {}
+            linked => linked.map_err(step(what()))?,
         }
     }
     Ok(())
 }
 
-fn node(device: &Device) -> io::Result<()> {
+fn node(root: &Root, device: &Device) -> io::Result<()> {
     let Device { path, kind, major, minor, file_mode, uid, gid } = device;
-    let file_type = match kind.as_str() {
-        "b" => FileType::BlockDevice,
-        "p" => FileType::Fifo,
-        _ => FileType::CharacterDevice,
+    let file_type = match kind {
+        DeviceKind::Block => FileType::BlockDevice,
+        DeviceKind::Character => FileType::CharacterDevice,
+        DeviceKind::Fifo => FileType::Fifo,
+        DeviceKind::Other(name) => return Err(io::Error::other(format!("there is no device of the type {name:?}"))),
     };
-    if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent)?;
-    }
-    let mode = file_mode.unwrap_or(0o666) & 0o7777;
-    match mknodat(CWD, path, file_type, Mode::from_raw_mode(mode), makedev(*major, *minor)) {
-        Err(rustix::io::Errno::EXIST) => return Ok(()),
+    let (folder, name) = folder_and_name(root, path)?;
+    let mode = Mode::from_raw_mode(file_mode.unwrap_or(0o666) & 0o7777);
+    match mknodat(&folder, name, file_type, mode, makedev(*major, *minor)) {
+        Err(Errno::EXIST) => return Ok(()),
         made => made?,
     }
-    std::fs::set_permissions(path, Permissions::from_mode(mode))?;
-    chown(path, Some(*uid), Some(*gid))
+    // Just made, in a folder that no other process can write to: no link.
+    chmodat(&folder, name, mode, AtFlags::empty())?;
+    let (owner, group) = (Uid::from_raw(*uid), Gid::from_raw(*gid));
+    Ok(chownat(&folder, name, Some(owner), Some(group), AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+/// The open folder of a path, and the path's last part, which nobody follows.
+fn folder_and_name<'a>(root: &Root, path: &'a Path) -> io::Result<(Target, &'a OsStr)> {
+    let (folder, name) = path.parent().zip(path.file_name()).ok_or(Errno::INVAL)?;
+    Ok((root.place(folder, Missing::Folder)?, name))
 }

@@ -1,25 +1,23 @@
 //! The mounts of a specification: taken outside of the root, attached inside.
 
 use std::ffi::CString;
-use std::fs::{self, File};
-use std::io;
-use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, fstat};
+use rustix::fs::{CWD, FileType};
 use rustix::mount::{
     MountFlags, MoveMountFlags, OpenTreeFlags, mount, mount_change, mount_remount, move_mount, open_tree,
 };
 
 use super::mount_options::{Bind, MountOptions};
+use super::target::{Root, Target};
 use super::{InitError, step};
+use crate::in_root::Missing;
 use crate::spec::Mount;
 
 /// A mount, with its source in hand if it comes from the host.
 pub(super) struct Source<'a> {
     mount: &'a Mount,
     options: MountOptions,
-    tree: Option<OwnedFd>,
+    tree: Option<Target>,
 }
 
 /// Takes the sources of all mounts. The host's cgroup files are left out: no guest needs them.
@@ -37,12 +35,12 @@ pub(super) fn sources(mounts: &[Mount]) -> Result<Vec<Source<'_>>, InitError> {
         .collect()
 }
 
-fn take(mount: &Mount, bind: Bind) -> Result<OwnedFd, InitError> {
+fn take(mount: &Mount, bind: Bind) -> Result<Target, InitError> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     if bind == Bind::Recursive {
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
-    open_tree(CWD, &mount.source, flags).map_err(step(format!(
+    open_tree(CWD, &mount.source, flags).map(Target::from).map_err(step(format!(
         "mounting {} at {}",
         mount.source.display(),
         mount.destination.display()
@@ -53,78 +51,32 @@ fn take(mount: &Mount, bind: Bind) -> Result<OwnedFd, InitError> {
 ///
 /// # Errors
 /// If it cannot be mounted.
-pub(super) fn attach(source: Source<'_>) -> Result<(), InitError> {
+pub(super) fn attach(root: &Root, source: Source<'_>) -> Result<(), InitError> {
     let Source { mount: Mount { destination, kind, source, .. }, options, tree } = source;
     let what = || format!("mounting {} at {}", source.display(), destination.display());
-    let destination = Path::new("/").join(destination);
-    match tree {
+    let mounted = match tree {
         Some(tree) => {
-            let folder = fstat(&tree).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
-            place(&destination, folder).map_err(step(what()))?;
-            // The link at the end of the place counts: /etc/resolv.conf is one in many images.
-            let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_SYMLINKS;
-            move_mount(&tree, "", CWD, &destination, flags).map_err(step(what()))?;
-            if !options.flags.is_empty() {
-                mount_remount(&destination, MountFlags::BIND | options.flags, c"").map_err(step(what()))?;
-            }
+            let folder = tree.file_type().map_err(step(what()))? == FileType::Directory;
+            let missing = if folder { Missing::Folder } else { Missing::File };
+            let place = root.place(destination, missing).map_err(step(what()))?;
+            let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+            move_mount(&tree, "", &place, "", flags).map_err(step(what()))?;
+            // A remount replaces all flags. An image or a disk that is a volume may hold a node of the host's disk.
+            let flags = tree.restrictions().map_err(step(what()))? | MountFlags::NODEV | options.flags;
+            mount_remount(tree.path(), MountFlags::BIND | flags, c"").map_err(step(what()))?;
+            tree
         }
         None => {
-            place(&destination, true).map_err(step(what()))?;
+            let place = root.place(destination, Missing::Folder).map_err(step(what()))?;
             let data = CString::new(options.data.join(","));
             let data = data.map_err(|_| InitError::Unsupported("a zero byte in a mount's options".to_owned()))?;
-            mount(source, &destination, kind.as_str(), options.flags, data.as_c_str()).map_err(step(what()))?;
+            mount(source, place.path(), kind.as_str(), options.flags, data.as_c_str()).map_err(step(what()))?;
+            // Again: the place is below what was mounted on it.
+            root.place(destination, Missing::Folder).map_err(step(what()))?
         }
-    }
+    };
     for propagation in options.propagation {
-        mount_change(&destination, propagation).map_err(step(what()))?;
+        mount_change(mounted.path(), propagation).map_err(step(what()))?;
     }
     Ok(())
-}
-
-/// Makes sure that there is a folder, or a file, to mount on.
-fn place(path: &Path, folder: bool) -> io::Result<()> {
-    if fs::metadata(path).is_ok() {
-        return Ok(());
-    }
-    // A link to nowhere: what it means is created.
-    let path = match fs::read_link(path) {
-        Ok(target) => path.parent().unwrap_or(Path::new("/")).join(target),
-        Err(_) => PathBuf::from(path),
-    };
-    if folder {
-        return fs::create_dir_all(path);
-    }
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent)?;
-    }
-    File::options().create(true).append(true).open(path).map(drop)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_place_is_created_as_what_is_mounted_on_it() {
-        let root = tempfile::tempdir().unwrap();
-        place(&root.path().join("a/b"), true).unwrap();
-        place(&root.path().join("etc/hosts"), false).unwrap();
-        assert!(root.path().join("a/b").is_dir() && root.path().join("etc/hosts").is_file());
-    }
-
-    #[test]
-    fn a_link_to_nowhere_is_given_what_it_means() {
-        let root = tempfile::tempdir().unwrap();
-        std::os::unix::fs::symlink("run/resolve/stub.conf", root.path().join("resolv.conf")).unwrap();
-        place(&root.path().join("resolv.conf"), false).unwrap();
-        assert!(root.path().join("run/resolve/stub.conf").is_file());
-    }
-
-    #[test]
-    fn what_is_there_stays() {
-        let root = tempfile::tempdir().unwrap();
-        fs::write(root.path().join("hosts"), "x").unwrap();
-        place(&root.path().join("hosts"), false).unwrap();
-        assert_eq!(fs::read(root.path().join("hosts")).unwrap(), b"x");
-    }
 }

@@ -6,7 +6,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use nix::unistd::sethostname;
 
 use super::{InitError, step, write_kernel_file};
-use crate::spec::Spec;
+use crate::spec::{NamespaceKind, Spec};
 
 /// Joins and creates the namespaces that the specification lists, and sets what belongs to them.
 ///
@@ -22,8 +22,8 @@ pub(super) fn enter(spec: &Spec) -> Result<(), InitError> {
             new |= flag;
         } else {
             let path = namespace.path.display();
-            let file = File::open(&namespace.path);
-            joined.push((flag, file.map_err(step(format!("opening the {} namespace {path}", namespace.kind)))?, path));
+            let file = File::open(&namespace.path).map_err(step(format!("opening the namespace {path}")))?;
+            joined.push((flag, file, path));
         }
     }
     for (flag, file, path) in joined {
@@ -41,18 +41,20 @@ pub(super) fn enter(spec: &Spec) -> Result<(), InitError> {
 }
 
 /// `None` for a namespace that is entered elsewhere or that makes no difference to a guest.
-fn flag(kind: &str) -> Result<Option<CloneFlags>, InitError> {
+fn flag(kind: &NamespaceKind) -> Result<Option<CloneFlags>, InitError> {
     match kind {
-        "network" => Ok(Some(CloneFlags::CLONE_NEWNET)),
-        "ipc" => Ok(Some(CloneFlags::CLONE_NEWIPC)),
-        "uts" => Ok(Some(CloneFlags::CLONE_NEWUTS)),
-        "cgroup" => Ok(Some(CloneFlags::CLONE_NEWCGROUP)),
-        "mount" => Ok(Some(CloneFlags::CLONE_NEWNS)),
-        "pid" | "time" => Ok(None),
-        "user" => Err(InitError::Unsupported(
+        NamespaceKind::Network => Ok(Some(CloneFlags::CLONE_NEWNET)),
+        NamespaceKind::Ipc => Ok(Some(CloneFlags::CLONE_NEWIPC)),
+        NamespaceKind::Uts => Ok(Some(CloneFlags::CLONE_NEWUTS)),
+        NamespaceKind::Cgroup => Ok(Some(CloneFlags::CLONE_NEWCGROUP)),
+        NamespaceKind::Mount => Ok(Some(CloneFlags::CLONE_NEWNS)),
+        NamespaceKind::Pid | NamespaceKind::Time => Ok(None),
+        NamespaceKind::User => Err(InitError::Unsupported(
             "user namespaces (hostUsers: false) are not supported by this runtime class yet".to_owned(),
         )),
-        other => Err(InitError::Unsupported(format!("unknown namespace {other:?} in the container's specification"))),
+        NamespaceKind::Other(name) => {
+            Err(InitError::Unsupported(format!("unknown namespace {name:?} in the container's specification")))
+        }
     }
 }
 
@@ -99,7 +101,7 @@ mod tests {
 
     #[test]
     fn user_namespaces_are_refused_in_words() {
-        assert!(flag("user").unwrap_err().to_string().contains("hostUsers"));
-        assert_eq!(flag("pid").unwrap(), None);
+        assert!(flag(&NamespaceKind::User).unwrap_err().to_string().contains("hostUsers"));
+        assert_eq!(flag(&NamespaceKind::Pid).unwrap(), None);
     }
 }

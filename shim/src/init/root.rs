@@ -5,12 +5,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{chdir, pivot_root};
+use rustix::fs::FileType;
 use rustix::mount::{
-    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind_recursive, mount_change, mount_remount, unmount,
+    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive, mount_change,
+    mount_remount, unmount,
 };
 
 use super::mount_options::MountOptions;
 use super::mounts::{self, Source};
+use super::target::{Descriptors, Root};
 use super::{InitError, Setup, devices, step};
 use crate::spec::{Mount, Role, Spec};
 
@@ -34,19 +37,21 @@ pub(super) fn enter(setup: &Setup) -> Result<(), InitError> {
         Role::Sandbox => Vec::new(),
         Role::Guest => mounts::sources(&spec.mounts)?,
     };
+    let descriptors = Descriptors::take()?;
     pivot(&root)?;
-    furnish(spec, sources)
+    furnish(spec, sources, Root::entered(&descriptors)?)
 }
 
-fn furnish(spec: &Spec, sources: Vec<Source<'_>>) -> Result<(), InitError> {
+fn furnish(spec: &Spec, sources: Vec<Source<'_>>, root: Root) -> Result<(), InitError> {
     for source in sources {
-        mounts::attach(source)?;
+        mounts::attach(&root, source)?;
     }
     if spec.role() == Role::Guest {
-        devices::create(spec)?;
-        mask(&spec.linux.masked_paths)?;
-        make_read_only(&spec.linux.readonly_paths)?;
+        devices::create(&root, spec)?;
+        mask(&root, &spec.linux.masked_paths)?;
+        make_read_only(&root, &spec.linux.readonly_paths)?;
     }
+    root.done()?;
     if spec.root.readonly || spec.role() == Role::Sandbox {
         // A remount replaces all flags.
         let flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NODEV;
@@ -111,25 +116,30 @@ fn pivot(root: &Path) -> Result<(), InitError> {
     chdir("/").map_err(step("entering the container's root"))
 }
 
-fn mask(paths: &[PathBuf]) -> Result<(), InitError> {
+fn mask(root: &Root, paths: &[PathBuf]) -> Result<(), InitError> {
     for path in paths {
-        let masked = match fs::metadata(path) {
-            Err(_) => continue,
-            Ok(metadata) if metadata.is_dir() => mount("tmpfs", path, "tmpfs", MountFlags::RDONLY, c"size=0k"),
-            Ok(_) if Path::new("/dev/null").exists() => rustix::mount::mount_bind("/dev/null", path),
-            Ok(_) => continue,
-        };
-        masked.map_err(step(format!("masking {}", path.display())))?;
+        let what = || format!("masking {}", path.display());
+        let Some(masked) = root.existing(path).map_err(step(what()))? else { continue };
+        if masked.file_type().map_err(step(what()))? == FileType::Directory {
+            mount("tmpfs", masked.path(), "tmpfs", MountFlags::RDONLY, c"size=0k").map_err(step(what()))?;
+            continue;
+        }
+        let null = root.existing(Path::new("/dev/null")).map_err(step(what()))?;
+        let null = null.filter(|null| null.is_null_device());
+        let null = null.ok_or_else(|| InitError::Unsupported(format!("{}: the container has no /dev/null", what())))?;
+        mount_bind(null.path(), masked.path()).map_err(step(what()))?;
     }
     Ok(())
 }
 
-fn make_read_only(paths: &[PathBuf]) -> Result<(), InitError> {
-    for path in paths.iter().filter(|path| path.exists()) {
+fn make_read_only(root: &Root, paths: &[PathBuf]) -> Result<(), InitError> {
+    for path in paths {
         let what = || format!("making {} read-only", path.display());
-        mount_bind_recursive(path, path).map_err(step(what()))?;
+        let Some(below) = root.existing(path).map_err(step(what()))? else { continue };
+        mount_bind_recursive(below.path(), below.path()).map_err(step(what()))?;
+        let Some(mounted) = root.existing(path).map_err(step(what()))? else { continue };
         let flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-        mount_remount(path, flags, c"").map_err(step(what()))?;
+        mount_remount(mounted.path(), flags, c"").map_err(step(what()))?;
     }
     Ok(())
 }

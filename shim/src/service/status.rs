@@ -5,7 +5,7 @@ use containerd_shim_protos::protobuf::EnumOrUnknown;
 use containerd_shim_protos::ttrpc::error::get_rpc_status;
 use containerd_shim_protos::ttrpc::{Code, Error};
 
-use crate::cache::CacheError;
+use crate::cache::{CacheError, CompilerError};
 use crate::container::{Container, Phase};
 use crate::events::timestamp;
 use crate::launch::LaunchError;
@@ -19,7 +19,9 @@ pub(super) fn err(code: Code, message: impl ToString) -> Error {
 /// What Create answers: its message is what `kubectl describe pod` shows.
 pub(super) fn of_launch(error: &LaunchError) -> Error {
     let code = match error {
-        LaunchError::NoCommand(_) | LaunchError::Cache(CacheError::Invalid(_)) => Code::INVALID_ARGUMENT,
+        LaunchError::NoCommand(_) | LaunchError::Cache(CacheError::Compiler(CompilerError::Invalid(_))) => {
+            Code::INVALID_ARGUMENT
+        }
         LaunchError::Program(ProgramError::NotFound { .. }) => Code::NOT_FOUND,
         LaunchError::Program(ProgramError::Read { .. }) => Code::UNKNOWN,
         LaunchError::Program(_) => Code::INVALID_ARGUMENT,

@@ -27,7 +27,7 @@ fn fields_and_values_of_later_specifications_are_no_obstacle() {
         r#"{"ociVersion":"9.0","hooks":{"poststop":[]},"process":{"args":["/a"],"capabilities":{"bounding":["CAP_NEW"]}},
             "linux":{"namespaces":[{"type":"quantum"},{"type":"network","path":"/n"}],"seccomp":{"defaultAction":"SCMP_ACT_NEW"}}}"#,
     );
-    assert_eq!(spec.namespace("network").map(|n| n.path.clone()), Some(PathBuf::from("/n")));
+    assert_eq!(spec.namespace(&NamespaceKind::Network).map(|n| n.path.clone()), Some(PathBuf::from("/n")));
 }
 
 #[test]
@@ -41,4 +41,20 @@ fn the_last_of_two_settings_of_a_variable_counts() {
 fn a_missing_specification_is_named() {
     let error = Spec::of_bundle(Path::new("/nonexistent")).unwrap_err();
     assert!(error.to_string().contains("/nonexistent/config.json"), "{error}");
+}
+
+#[test]
+fn namespaces_and_devices_are_written_as_they_were_read() {
+    let json = r#"{"linux":{"namespaces":[{"type":"pid"},{"type":"quantum"}],
+        "devices":[{"path":"/dev/a","type":"u","major":1},{"path":"/dev/b","type":"b"},{"path":"/dev/x","type":"x"}]}}"#;
+    let read = spec(json);
+    let again = spec(&serde_json::to_string(&read).expect("JSON"));
+    let kinds = |spec: &Spec| {
+        let devices: Vec<_> = spec.linux.devices.iter().map(|device| device.kind.clone()).collect();
+        (spec.linux.namespaces.iter().map(|namespace| namespace.kind.clone()).collect::<Vec<_>>(), devices)
+    };
+    let namespaces = vec![NamespaceKind::Pid, NamespaceKind::Other("quantum".to_owned())];
+    let devices = vec![DeviceKind::Character, DeviceKind::Block, DeviceKind::Other("x".to_owned())];
+    assert_eq!(kinds(&read), (namespaces, devices));
+    assert_eq!(kinds(&again), kinds(&read));
 }

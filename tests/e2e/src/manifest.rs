@@ -16,6 +16,7 @@ pub struct WasmPod {
     image: String,
     runtime_class: Option<String>,
     restart_policy: &'static str,
+    grace_seconds: u32,
     container: serde_json::Map<String, Value>,
     volumes: Vec<Value>,
 }
@@ -30,6 +31,7 @@ impl WasmPod {
             image: DEMO_IMAGE.to_owned(),
             runtime_class: Some("wasmtime".to_owned()),
             restart_policy: "Never",
+            grace_seconds: 30,
             container: serde_json::Map::new(),
             volumes: Vec::new(),
         }
@@ -64,6 +66,13 @@ impl WasmPod {
         self
     }
 
+    /// How long its programs have to end, once told; 30 s otherwise, as in Kubernetes.
+    #[must_use]
+    pub fn grace_seconds(mut self, seconds: u32) -> Self {
+        self.grace_seconds = seconds;
+        self
+    }
+
     /// A field of the container.
     #[must_use]
     pub fn set(mut self, field: &str, value: Value) -> Self {
@@ -93,6 +102,7 @@ impl WasmPod {
                 "runtimeClassName": self.runtime_class,
                 "nodeSelector": {"kubernetes.io/hostname": self.node},
                 "restartPolicy": self.restart_policy,
+                "terminationGracePeriodSeconds": self.grace_seconds,
                 "containers": [container],
                 "volumes": self.volumes,
             },

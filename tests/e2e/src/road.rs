@@ -78,11 +78,28 @@ impl Road {
     }
 
     fn helm_install(&self) -> Result<()> {
-        let chart = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../charts/kwasm-operator");
-        let chart = chart.to_string_lossy();
-        let release = ["install", "-n", "kwasm", "--create-namespace", "kwasm-operator", &chart];
-        let output = self.cluster.helm(&[&release[..], &["--wait", "--timeout", "2m"]].concat())?;
-        succeeded(&output).context("helm install").map(drop)
+        self.helm(&["install", "--create-namespace", "kwasm-operator", &chart(), "--wait", "--timeout", "2m"]).map(drop)
+    }
+
+    /// `helm upgrade` to the chart as it is.
+    ///
+    /// # Errors
+    /// If helm fails.
+    pub fn upgrade(&self) -> Result<()> {
+        self.helm(&["upgrade", "kwasm-operator", &chart(), "--wait", "--timeout", "2m"]).map(drop)
+    }
+
+    /// `helm uninstall`.
+    ///
+    /// # Errors
+    /// If helm fails.
+    pub fn uninstall(&self) -> Result<()> {
+        self.helm(&["uninstall", "kwasm-operator", "--wait", "--timeout", "5m"]).map(drop)
+    }
+
+    fn helm(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.cluster.helm(&[&["-n", "kwasm"], arguments].concat())?;
+        succeeded(&output).with_context(|| format!("helm {}", arguments.join(" ")))
     }
 
     /// Runs kubectl as administrator and returns what it printed.
@@ -222,6 +239,11 @@ impl Road {
         Cluster::down(self.cluster.name(), &self.session.uninterrupted())?;
         Ok(())
     }
+}
+
+/// The chart's folder.
+fn chart() -> String {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../charts/kwasm-operator").to_string_lossy().into_owned()
 }
 
 /// Reads a node's containerd configuration.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Node as KubeNode, Pod};
 use kube::ResourceExt;
 use kwasm_api::names;
@@ -174,6 +174,21 @@ impl Site<'_> {
             .collect();
         pids.sort();
         Ok(pids)
+    }
+}
+
+impl Site<'_> {
+    /// The id of a pod's container, as containerd knows it.
+    ///
+    /// # Errors
+    /// If it has none, or several.
+    pub fn container_id(&self, pod: &str) -> Result<String> {
+        let filter = format!("{},labels.\"io.kubernetes.container.name\"==main", pod_filter(pod));
+        let ids = self.node.run(&["ctr", "-n", "k8s.io", "containers", "list", "-q", &filter])?;
+        match ids.lines().collect::<Vec<_>>().as_slice() {
+            [id] => Ok((*id).to_owned()),
+            other => bail!("{pod} has not one container but {other:?}"),
+        }
     }
 }
 

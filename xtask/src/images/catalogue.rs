@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::layer::Entry;
 use crate::paths;
 
 /// One image. Its Containerfile is beside its program.
@@ -64,6 +65,13 @@ pub enum Content {
     },
     /// A file of the image's folder as it is.
     File(&'static str),
+    /// An archive for the Containerfile to unpack.
+    Layer {
+        /// Its path in the context.
+        to: &'static str,
+        /// What is in it.
+        entries: &'static [Entry],
+    },
 }
 
 /// Where the guests' sources are, below the project's top.
@@ -104,7 +112,24 @@ pub const CATALOGUE: &[Image] = &[
     guest("trap", &[Content::C { source: "trap/trap.c", to: "trap.wasm" }]),
     guest("not-wasm", &[Content::File("not-wasm.txt")]),
     guest("no-file", &[Content::File("README.txt")]),
+    guest(
+        "hostile",
+        &[
+            Content::C { source: "hostile/open.c", to: "open.wasm" },
+            Content::Layer { to: "hostile.tar", entries: HOSTILE },
+        ],
+    ),
     guest("linux-hello", &[Content::Linux { source: "linux-hello/hello.c", to: "linux-hello" }]),
+];
+
+/// Where an image may try to lead what prepares its container: to descriptors that are open then, and out of its root.
+const HOSTILE: &[Entry] = &[
+    Entry::Device { path: "null", major: 1, minor: 3 },
+    Entry::Link { path: "fd4", target: "/proc/self/fd/4" },
+    Entry::Link { path: "fd5", target: "/proc/self/fd/5" },
+    Entry::Link { path: "fd6", target: "/proc/self/fd/6" },
+    Entry::Link { path: "absolute", target: "/var/lib/kwasm/escaped" },
+    Entry::Link { path: "upwards", target: "../../../../../../../../var/lib/kwasm/escaped" },
 ];
 
 const fn guest(name: &'static str, contents: &'static [Content]) -> Image {
@@ -144,6 +169,7 @@ impl Content {
             | Self::C { to, .. }
             | Self::Component { to, .. }
             | Self::Linux { to, .. }
+            | Self::Layer { to, .. }
             | Self::File(to) => to,
         }
     }

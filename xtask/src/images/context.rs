@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::{Content, Image, ImageError, guests, programs};
+use super::{Content, Image, ImageError, guests, layer, programs};
 
 /// Part of every digest: count it up where the way images are built changes the image.
 const RECIPE: &str = "1";
@@ -44,6 +44,7 @@ fn put(image: &'static Image, content: &Content, to: &Path) -> Result<(), ImageE
         Content::Component { source, .. } => guests::component(image, source, to),
         Content::Linux { source, .. } => guests::linux(image, source, to),
         Content::File(name) => copy(image, &image.folder().join(name), to),
+        Content::Layer { entries, .. } => layer::write(entries, to).map_err(ImageError::file(image.name, to)),
     }
 }
 

@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString::Int;
 use kwasm_api::wasm_node::Phase;
 
-use super::world;
+use super::{Action, world};
 use crate::testing::{NodeWords, RuntimeWords, at, node, runtime, wasm_node, wasm_runtime};
 
 #[test]
@@ -84,6 +84,28 @@ fn a_runtime_that_cannot_be_read_stays_where_it_is() {
 }
 
 #[test]
+fn a_runtime_that_cannot_be_read_says_so_once() {
+    let world = world().unreadable("w");
+    let said = world.plan().actions;
+    let [Action::SetStatus { status, .. }] = said.as_slice() else { panic!("{said:?}") };
+    let ready = &status.conditions[0];
+    assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("False", "Unreadable"));
+    assert!(ready.message.contains("unknown source"), "{}", ready.message);
+    assert_eq!(world.written().plan().actions, []);
+}
+
+#[test]
+fn a_deleted_runtime_that_cannot_be_read_leaves_the_nodes_before_its_object_goes() {
+    let gone = || wasm_runtime("w").deleting().metadata;
+    let has_it = wasm_node("a", &[runtime("w")]).verified();
+    let first = world().node(node("a").opted_in()).wasm_node(has_it.clone()).unreadable_as(gone());
+    assert_eq!(first.writes(), ["apply WasmNode a: [], attempt 1"]);
+    let clean = has_it.respecified(&[]).verified();
+    let last = world().node(node("a").opted_in()).wasm_node(clean).unreadable_as(gone());
+    assert_eq!(last.writes(), ["delete WasmNode a", "finalizers of WasmRuntime w: []"]);
+}
+
+#[test]
 fn of_two_runtimes_with_one_handler_the_older_has_it() {
     let mut younger = wasm_runtime("a-younger");
     younger.spec.handler = Some("w".to_owned());
@@ -109,12 +131,24 @@ fn a_label_that_nothing_stands_behind_is_taken_away() {
 }
 
 #[test]
+fn a_stray_label_goes_although_the_node_waits_for_its_turn() {
+    let stray = node("b").opted_in().advertising("w");
+    let world = world()
+        .node(node("a").opted_in())
+        .node(stray)
+        .wasm_node(wasm_node("a", &[runtime("w")]).in_phase(Phase::Changing))
+        .runtime(wasm_runtime("w").max_unavailable(Int(1)));
+    assert_eq!(world.writes(), ["clear labels of b: runtime.kwasm.sh/w"]);
+}
+
+#[test]
 fn a_world_as_it_should_be_needs_no_write() {
     let world = world()
         .node(node("a").opted_in().advertising("w"))
         .node(node("b"))
         .wasm_node(wasm_node("a", &[runtime("w")]).verified())
         .runtime(wasm_runtime("w"))
+        .written()
         .written();
     assert_eq!(world.plan().actions, []);
 }

@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString::{Int, String as Text};
 use kube::core::DeserializeGuard;
-use kwasm_api::wasm_node::{Phase, WasmNode};
+use kwasm_api::wasm_node::{HostIdentity, Phase, WasmNode};
 use kwasm_api::wasm_runtime::WasmRuntime;
 use rstest::rstest;
 
 use super::{World, world};
 use crate::observed::Node;
-use crate::testing::{NodeWords, RuntimeWords, node, runtime, wasm_node, wasm_runtime};
+use crate::testing::{
+    NodeWords, RuntimeWords, host, installed_anew, node, runtime, started_again, wasm_node, wasm_runtime,
+};
 
 fn fresh(names: &[&str]) -> Vec<Node> {
     names.iter().map(|name| node(name).opted_in()).collect()
@@ -43,6 +45,14 @@ fn the_next_node_waits_while_the_first_is_changing(#[case] first: WasmNode, #[ca
 }
 
 #[test]
+fn nodes_lose_a_runtime_whose_object_is_gone_one_after_the_other() {
+    let has_it = |name| wasm_node(name, &[runtime("w")]).verified();
+    let world = world().nodes([node("a"), node("b")]).wasm_node(has_it("a")).wasm_node(has_it("b"));
+    assert_eq!(world.granted(), ["a"]);
+    assert_eq!(world.written().granted(), Vec::<String>::new());
+}
+
+#[test]
 fn a_node_that_changes_for_one_runtime_counts_for_every_runtime_it_has() {
     let both = [runtime("v"), runtime("w")];
     let world = world()
@@ -71,6 +81,13 @@ fn a_node_whose_kubelet_does_not_answer_uses_up_no_budget() {
         .node(node("b").opted_in())
         .runtime(wasm_runtime("w").max_unavailable(Int(1)));
     assert_eq!(world.granted(), ["b"]);
+}
+
+#[test]
+fn a_node_that_cannot_be_written_takes_nobody_s_turn() {
+    let world = world().nodes(fresh(&["a", "b"])).runtime(wasm_runtime("w").max_unavailable(Int(1)));
+    assert_eq!(world.granted(), ["a"]);
+    assert_eq!(world.put_off("a").granted(), ["b"]);
 }
 
 fn two_failed(max_failures: i32) -> World {
@@ -135,6 +152,99 @@ fn a_new_installer_is_rolled_out_like_any_change() {
     assert_eq!(world.granted(), ["a"]);
 }
 
+#[test]
+fn a_corrected_installer_goes_to_the_failed_nodes_of_a_stopped_rollout() {
+    let mut world = two_failed(1);
+    assert_eq!(world.granted(), Vec::<String>::new());
+    world.policy.installer = "installer:corrected".to_owned();
+    assert_eq!(installers(&world), ["a: installer:corrected, attempt 1"]);
+}
+
+#[test]
+fn a_failed_removal_is_tried_again_with_the_corrected_installer() {
+    let failed = wasm_node("a", &[runtime("w")]).verified().respecified(&[]).failed(200);
+    let mut world = world().node(node("a")).wasm_node(failed).runtime(wasm_runtime("w"));
+    assert_eq!(installers(&world), Vec::<String>::new());
+    world.policy.installer = "installer:corrected".to_owned();
+    assert_eq!(installers(&world), ["a: installer:corrected, attempt 1"]);
+}
+
+#[test]
+fn a_paused_runtime_s_failed_node_is_tried_again_with_the_installer_of_now() {
+    let mut world = world()
+        .node(node("a").opted_in())
+        .wasm_node(wasm_node("a", &[runtime("w")]).failed(50))
+        .runtime(wasm_runtime("w").paused());
+    assert_eq!(installers(&world), ["a: installer:1, attempt 2"]);
+    world.policy.installer = "installer:corrected".to_owned();
+    assert_eq!(installers(&world), ["a: installer:corrected, attempt 1"]);
+}
+
+#[test]
+fn failures_at_an_order_that_is_no_longer_wanted_stop_nothing() {
+    let both = [runtime("v"), runtime("w")];
+    let mut w = wasm_runtime("w").max_unavailable(Int(9));
+    w.spec.rollout.max_failures = 1;
+    let world = world()
+        .nodes(fresh(&["a", "b", "c"]))
+        .wasm_node(wasm_node("a", &both).failed(200))
+        .wasm_node(wasm_node("b", &both).failed(300))
+        .runtime(wasm_runtime("v").changed().max_unavailable(Int(9)))
+        .runtime(w)
+        .written();
+    let orders = world.snapshot.wasm_nodes.iter().map(|object| object.0.as_ref().unwrap().spec.runtimes.len());
+    assert_eq!(orders.collect::<Vec<_>>(), [2, 2, 2], "c gets w too");
+}
+
+/// What the nodes that get a new spec are told about how.
+fn installers(world: &World) -> Vec<String> {
+    let actions = world.plan().actions.into_iter();
+    let specs = actions.filter_map(|action| match action {
+        super::Action::ApplyWasmNode { node, spec } => Some((node, spec)),
+        _ => None,
+    });
+    specs.map(|(node, spec)| format!("{node}: {}, attempt {}", spec.installer, spec.attempt)).collect()
+}
+
+#[rstest]
+#[case::started_again(started_again())]
+#[case::installed_anew(installed_anew())]
+#[case::with_another_container_runtime(HostIdentity { container_runtime_version: "containerd://2.0.0".into(), ..host() })]
+fn a_host_that_is_not_as_it_was_is_looked_at_again_in_its_turn(#[case] now: HostIdentity) {
+    let verified = |name| wasm_node(name, &[runtime("w")]).made_for(&host()).verified();
+    let world = world()
+        .nodes(["a", "b"].map(|name| node(name).opted_in().on_host(&now)))
+        .node(node("c").opted_in().on_host(&host()))
+        .wasm_node(verified("a"))
+        .wasm_node(verified("b"))
+        .wasm_node(verified("c"))
+        .runtime(wasm_runtime("w").max_unavailable(Int(1)));
+    assert_eq!(world.granted(), ["a"]);
+    assert_eq!(world.written().granted(), Vec::<String>::new());
+}
+
+#[test]
+fn a_host_that_was_looked_at_again_is_left_in_peace() {
+    let verified = wasm_node("a", &[runtime("w")]).made_for(&host()).verified();
+    let mut world = world()
+        .node(node("a").opted_in().on_host(&started_again()))
+        .wasm_node(verified)
+        .runtime(wasm_runtime("w"))
+        .written();
+    let again = world.snapshot.wasm_nodes.remove(0).0.clone().unwrap();
+    assert_eq!(again.spec.attempt, 1, "it is no failure");
+    assert_eq!(world.wasm_node(again.verified()).granted(), Vec::<String>::new());
+}
+
+#[test]
+fn a_paused_runtime_s_host_is_not_looked_at_again() {
+    let world = world()
+        .node(node("a").opted_in().on_host(&started_again()))
+        .wasm_node(wasm_node("a", &[runtime("w")]).made_for(&host()).verified())
+        .runtime(wasm_runtime("w").paused());
+    assert_eq!(world.granted(), Vec::<String>::new());
+}
+
 /// Plays the node controller, slow and unlucky as `dice` falls: what changes may end, what is verified may be lost.
 fn step(wasm_node: &WasmNode, dice: u64) -> WasmNode {
     let this = wasm_node.clone();
@@ -162,7 +272,7 @@ fn numbers(mut seed: u64) -> impl FnMut() -> u64 {
 
 /// How many nodes that have, get or lose each runtime are changing.
 fn changing(world: &World) -> BTreeMap<String, usize> {
-    let fleet = super::Fleet::of(&world.snapshot, &world.policy);
+    let fleet = world.fleet();
     let mut counts = BTreeMap::new();
     for member in fleet.members.iter().filter(|member| member.progress.is_changing()) {
         for name in member.concerns() {

@@ -30,6 +30,16 @@ fn the_installer_is_told_the_whole_order() {
 }
 
 #[test]
+fn kubernetes_finds_nothing_to_expand_in_an_order() {
+    let mut priced = runtime("w");
+    priced.pod_annotations.push("$(NODE_NAME)".to_owned());
+    let job = build(&wasm_node("node-1", &[priced]), &settings());
+    let env = job.spec.unwrap().template.spec.unwrap().containers[0].env.clone().unwrap();
+    let told = env.iter().find(|entry| entry.name == "KWASM_ORDER").and_then(|entry| entry.value.clone()).unwrap();
+    assert!(told.contains(r#""$$(NODE_NAME)""#), "{told}");
+}
+
+#[test]
 fn names_that_are_cut_do_not_collide_and_fit_into_a_label() {
     let long = format!("ip-10-0-0-1.{}.internal", "a".repeat(200));
     let one = name(&wasm_node(&format!("{long}1"), &[]));

@@ -1,12 +1,12 @@
 //! What follows from what is seen.
 
 use kwasm_api::report::NodeState;
-use kwasm_api::wasm_node::{Phase, WasmNode};
+use kwasm_api::wasm_node::{HostIdentity, Phase, WasmNode};
 use rstest::rstest;
 use serde_json::json;
 
 use super::{Action, Case, case};
-use crate::testing::{NodeWords, failure, node, report, runtime, wasm_node};
+use crate::testing::{NodeWords, failure, host, installed_anew, node, report, runtime, started_again, wasm_node};
 
 fn wanted() -> WasmNode {
     wasm_node("a", &[runtime("w")])
@@ -109,6 +109,42 @@ fn a_loss_after_a_long_time_does_not_wait_as_long_as_a_node_that_keeps_failing()
 }
 
 #[test]
+fn a_runtime_in_use_is_asked_for_again_soon_after_its_pods_may_have_gone() {
+    let retry_after = |reason: &str| {
+        let removing = wanted().verified().respecified(&[]).attempt(9).in_phase(Phase::Changing);
+        let mut refused = failure(&removing, NodeState::Unchanged);
+        refused.failure.as_mut().unwrap().reason = reason.to_owned();
+        let status = case(removing).reported(&refused).plan().status.unwrap();
+        status.retry_after.unwrap().0.as_second() - 100
+    };
+    assert_eq!((retry_after("RuntimeInUse"), retry_after("ConfigNotToml")), (30, 600));
+}
+
+#[rstest]
+#[case::started_again(started_again(), vec!["kwasm.sh/kwasm-provisioned", "runtime.kwasm.sh/w"])]
+#[case::installed_anew(installed_anew(), vec![])]
+fn a_host_keeps_its_labels_when_it_is_started_again_and_loses_them_when_it_is_another(
+    #[case] now: HostIdentity,
+    #[case] labels: Vec<&str>,
+) {
+    let ready = case(wanted().made_for(&host()).verified()).on(node("a").on_host(&host())).written();
+    let seen = ready.node.clone().on_host(&now);
+    assert_eq!(ready.on(seen).written().labels(), labels);
+}
+
+#[test]
+fn another_host_is_labelled_when_it_was_verified_and_not_before() {
+    let known = wanted().made_for(&host()).verified();
+    let looked_at = known.respecified(&[runtime("w")]).made_for(&installed_anew());
+    let started = case(looked_at).on(node("a").on_host(&installed_anew())).written();
+    let failed = case(started.wasm_node.clone()).on(started.node.clone()).failed("").written();
+    assert_eq!(failed.labels(), Vec::<&str>::new());
+    let reported = report(&started.wasm_node);
+    let verified = case(started.wasm_node).on(started.node).reported(&reported).written().written();
+    assert_eq!(verified.labels(), ["kwasm.sh/kwasm-provisioned", "runtime.kwasm.sh/w"]);
+}
+
+#[test]
 fn labels_go_before_a_removal_starts_even_if_they_seem_to_be_gone() {
     let removing = wanted().verified().respecified(&[]);
     let actions = case(removing).actions();
@@ -116,6 +152,27 @@ fn labels_go_before_a_removal_starts_even_if_they_seem_to_be_gone() {
     assert_eq!(patch["runtime.kwasm.sh/w"], None);
     assert_eq!(patch["kwasm.sh/kwasm-provisioned"], None);
     assert_eq!(actions[1..], [Action::CreateJob]);
+}
+
+#[test]
+fn a_runtime_that_is_wanted_back_while_it_is_removed_is_advertised_only_after_a_new_report() {
+    let ready = case(wanted().verified()).written();
+    let removing = case(ready.wasm_node.respecified(&[])).on(ready.node).written();
+    assert_eq!(removing.labels(), Vec::<&str>::new());
+    let wanted_back = removing.wasm_node.respecified(&[runtime("w")]);
+    let waiting = case(wanted_back).on(removing.node).beside("old", json!({"active": 1, "ready": 1})).written();
+    assert_eq!(waiting.labels(), Vec::<&str>::new(), "the removal runs");
+    let started = case(waiting.wasm_node).on(waiting.node).written();
+    assert_eq!(started.labels(), Vec::<&str>::new(), "nobody looked at the host yet");
+    let killed = case(started.wasm_node).on(started.node).failed("").written();
+    assert_eq!(killed.labels(), Vec::<&str>::new(), "nor has the installer said anything");
+}
+
+#[test]
+fn a_new_spec_adds_no_label_before_its_job() {
+    let both = [runtime("v"), runtime("w")];
+    let case = case(wanted().verified().respecified(&both)).written();
+    assert_eq!(case.labels(), Vec::<&str>::new());
 }
 
 #[test]
@@ -193,6 +250,12 @@ fn a_custom_installer_without_a_report_is_verified_by_the_kubelet() {
 #[test]
 fn a_custom_installer_that_nobody_can_verify_is_published_and_said_to_be_unverified() {
     insta::assert_snapshot!(case(changing()).succeeded("done").text());
+}
+
+#[test]
+fn a_custom_installer_that_says_nothing_is_not_believed_to_have_removed_anything() {
+    let nothing = wasm_node("a", &[]).in_phase(Phase::Changing);
+    insta::assert_snapshot!(case(nothing).succeeded("done").text());
 }
 
 #[test]

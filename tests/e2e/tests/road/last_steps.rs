@@ -7,10 +7,14 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::node::v1::RuntimeClass;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::ResourceExt;
+use kwasm_api::names;
+use kwasm_api::wasm_runtime::WasmRuntime;
 use kwasm_e2e::manifest::{self, available};
 use kwasm_e2e::road::{PROVISIONING, Road};
 use kwasm_test_cluster::ContainerdVersion;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::phases::OnRoad;
 
@@ -18,7 +22,9 @@ pub(crate) const TESTS: &[(&str, OnRoad)] = &[
     ("the RuntimeClass sends pods to provisioned nodes only", pods_go_to_provisioned_nodes_only),
     ("a node that joins with the annotation is provisioned with nobody's help", a_new_node_is_provisioned),
     ("the RuntimeClass goes with the last node", the_class_goes_with_the_last_node),
+    ("helm upgrade brings the CRDs up to date", an_upgrade_upgrades_the_crds),
     ("the operator asks for nothing that its role does not allow", the_operator_is_refused_nothing),
+    ("helm uninstall leaves no WasmRuntime behind, whoever made it", uninstalling_leaves_no_runtime),
 ];
 
 /// Enough that a scheduler that did not know better would use every node.
@@ -64,6 +70,38 @@ fn the_class_goes_with_the_last_node(road: &Road) -> Result<()> {
     road.kube.until_gone(&road.kube.all::<RuntimeClass>(), "wasmtime", PROVISIONING)?;
     let jobs = road.kube.list(&road.kube.all::<Job>(), "kwasm.sh/job=true")?;
     ensure!(jobs.is_empty(), "Jobs are left: {jobs:?}");
+    Ok(())
+}
+
+fn an_upgrade_upgrades_the_crds(road: &Road) -> Result<()> {
+    const CRD: &str = "wasmruntimes.kwasm.sh";
+    const PROPERTY: &str = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/podAnnotations";
+    road.installed()?;
+    let crds = road.kube.all::<CustomResourceDefinition>();
+    let has_it =
+        |crd: &CustomResourceDefinition| serde_json::to_value(crd).is_ok_and(|crd| crd.pointer(PROPERTY).is_some());
+    let older = json!([{"op": "remove", "path": PROPERTY}]);
+    road.kubectl(&["patch", "crd", CRD, "--type=json", "--patch", &older.to_string()])?;
+    road.kube.until(&crds, CRD, PROVISIONING, "to be that of an older version", |crd| !has_it(crd))?;
+    road.upgrade()?;
+    road.kube.until(&crds, CRD, PROVISIONING, "to be that of this version", has_it).map(drop)
+}
+
+fn uninstalling_leaves_no_runtime(road: &Road) -> Result<()> {
+    road.installed()?;
+    let runtimes = road.kube.all::<WasmRuntime>();
+    let own = serde_json::from_value(json!({
+        "apiVersion": "kwasm.sh/v1alpha1",
+        "kind": "WasmRuntime",
+        "metadata": {"name": "own"},
+        "spec": {"source": {"bundled": {"name": "wasmtime"}}},
+    }))?;
+    road.kube.create(&runtimes, &own)?;
+    let is_guarded = |runtime: &WasmRuntime| runtime.finalizers().iter().any(|finalizer| finalizer == names::FINALIZER);
+    road.kube.until(&runtimes, "own", PROVISIONING, "to be guarded", is_guarded)?;
+    road.uninstall()?;
+    let left = road.kube.list(&runtimes, "")?;
+    ensure!(left.is_empty(), "left: {left:?}");
     Ok(())
 }
 

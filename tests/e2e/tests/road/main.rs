@@ -7,7 +7,9 @@
 mod bad_input;
 mod disruption;
 mod first_steps;
+mod hostile;
 mod last_steps;
+mod node_side;
 mod phases;
 mod workloads;
 

@@ -1,31 +1,11 @@
-//! The binaries of a runtime: a folder of the bundle, and where its content goes on the node.
+//! The runtimes that the installer's image carries: a folder for each.
 
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::host::Files;
-use crate::host::files::{Attributes, FileError, temporary};
-
-/// One folder of the bundle, read completely.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Artifact {
-    /// The folder's name.
-    pub name: String,
-    /// Identifies names and contents of all files: 16 hexadecimal digits.
-    pub digest: String,
-    /// The file that containerd starts.
-    pub shim: String,
-    /// SHA-256 of that file.
-    pub sha256: String,
-    /// All files, by name.
-    pub files: Vec<String>,
-    /// Where they are now; not remembered.
-    #[serde(skip)]
-    pub source: PathBuf,
-}
+use super::{Artifact, Place, file_digest, hex};
 
 /// Why a bundle cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -106,82 +86,8 @@ impl Artifact {
             }
         }
         let digest = hex(&all.finalize())[..16].to_owned();
-        Ok(Self { name: name.to_owned(), digest, shim: shim.clone(), sha256, files, source })
+        Ok(Self { name: name.to_owned(), digest, shim: shim.clone(), sha256, files, source: Place::Folder(source) })
     }
-
-    /// As the ledger keeps it.
-    #[must_use]
-    pub fn remembered(&self) -> Self {
-        Self { source: PathBuf::new(), ..self.clone() }
-    }
-
-    /// The folder that its files go to: another content is another folder.
-    #[must_use]
-    pub fn folder(&self, install_dir: &Path) -> PathBuf {
-        runtimes_dir(install_dir).join(&self.name).join(&self.digest)
-    }
-
-    /// The path that configurations name: a link, so that a new binary needs no restart.
-    #[must_use]
-    pub fn link(&self, install_dir: &Path) -> PathBuf {
-        bin_dir(install_dir).join(&self.shim)
-    }
-
-    /// Copies the files to the node: prepared beside their place, put there at once when all are on the disk.
-    ///
-    /// # Errors
-    /// If that fails; what was prepared is removed at the next run.
-    pub fn install(&self, files: &Files, folder: &Path) -> Result<(), FileError> {
-        let prepared = temporary(folder);
-        files.remove_tree(&prepared)?;
-        files.make_dir(&prepared)?;
-        for name in &self.files {
-            let source = self.source.join(name);
-            let mut content =
-                File::open(&source).map_err(|error| FileError { what: "read", path: source.clone(), source: error })?;
-            files.write_new(&prepared.join(name), Attributes::PROGRAM, &mut content)?;
-        }
-        files.sync_dir(&prepared)?;
-        files.rename(&prepared, folder)
-    }
-}
-
-/// The folder of the links that configurations name; where KWasm 0.2 kept its binaries.
-#[must_use]
-pub fn bin_dir(install_dir: &Path) -> PathBuf {
-    install_dir.join("bin")
-}
-
-/// The folder of all artifacts.
-#[must_use]
-pub fn runtimes_dir(install_dir: &Path) -> PathBuf {
-    install_dir.join("runtimes")
-}
-
-/// SHA-256 of a text in hexadecimal digits.
-#[must_use]
-pub fn text_digest(text: &str) -> String {
-    hex(&Sha256::digest(text.as_bytes()))
-}
-
-/// SHA-256 of a file in hexadecimal digits.
-///
-/// # Errors
-/// If it cannot be read.
-pub fn file_digest(path: &Path) -> io::Result<String> {
-    let mut hasher = Sha256::new();
-    let mut file = File::open(path)?;
-    let mut buffer = vec![0; 256 * 1024];
-    loop {
-        match io::Read::read(&mut file, &mut buffer)? {
-            0 => return Ok(hex(&hasher.finalize())),
-            count => hasher.update(&buffer[..count]),
-        }
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The action `start`: print the address of the pod's shim, which is started if it does not run.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
+use nix::unistd::getppid;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::address::{SOCKET_DIR, address, socket_path};
@@ -22,7 +23,7 @@ const ADDRESS_FILE: &str = "address";
 ///
 /// # Errors
 /// If the bundle is unreadable or no socket can be made; containerd shows the text.
-pub(crate) fn start(line: &CommandLine) -> Result<()> {
+pub(super) fn start(line: &CommandLine) -> Result<()> {
     let bundle = match &line.bundle {
         Some(bundle) => bundle.clone(),
         None => std::env::current_dir().context("finding the bundle")?,
@@ -59,6 +60,28 @@ fn spawn(line: &CommandLine, bundle: &Path, group: &str, socket: &str) -> Result
     // Its own process group: a signal to containerd's must not end pods. No output: containerd waits for the end of ours.
     command.current_dir(bundle).process_group(0);
     command.stdin(OwnedFd::from(listener)).stdout(Stdio::null()).stderr(Stdio::null());
-    command.spawn().context("starting the shim")?;
-    Ok(())
+    let shim = command.spawn().context("starting the shim")?;
+    adjust_oom_score(shim.id()).context("adjusting the shim's oom_score_adj")
+}
+
+/// When memory is short the kernel takes a shim before containerd: its score is one more, as with containerd's own shims.
+fn adjust_oom_score(shim: u32) -> io::Result<()> {
+    let containerd = fs::read_to_string(format!("/proc/{}/oom_score_adj", getppid()))?;
+    let containerd = containerd.trim().parse().map_err(io::Error::other)?;
+    fs::write(format!("/proc/{shim}/oom_score_adj"), oom_score(containerd).to_string())
+}
+
+/// proc(5): from -1000 to 1000.
+fn oom_score(containerd: i32) -> i32 {
+    containerd.saturating_add(1).min(1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shim_goes_before_containerd() {
+        assert_eq!([-999, 0, 1000].map(oom_score), [-998, 1, 1000]);
+    }
 }

@@ -29,7 +29,7 @@ const SERVICES: [&str; 2] = ["containerd.task.v2.Task", "containerd.task.v3.Task
 ///
 /// # Errors
 /// If it cannot be served.
-pub(crate) fn serve(line: &CommandLine) -> Result<()> {
+pub(super) fn serve(line: &CommandLine) -> Result<()> {
     let listener = io::stdin().as_fd().try_clone_to_owned().map(UnixListener::from).context("taking the socket")?;
     set_child_subreaper(true).context("becoming the reaper of the pod's orphans")?;
     let runtime =
@@ -46,7 +46,7 @@ async fn run(line: &CommandLine, listener: UnixListener) -> Result<()> {
     let address = std::env::var("TTRPC_ADDRESS").unwrap_or_else(|_| format!("{}.ttrpc", line.address));
     let events = Events::start(address, line.namespace.clone(), Arc::clone(&log));
     let cache = Cache::new(installation.compiler.clone(), reaper.clone());
-    let launcher = Launcher { installation, reaper, cache };
+    let launcher = Launcher { installation, reaper, cache, log: Arc::clone(&log) };
     let end = Arc::new(Notify::new());
     let service =
         TaskService::new(line.namespace.clone(), launcher, events.clone(), Arc::clone(&log), Arc::clone(&end));

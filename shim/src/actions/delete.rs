@@ -26,7 +26,7 @@ const KILLED: u32 = 137;
 ///
 /// # Errors
 /// If something cannot be removed; containerd logs the text.
-pub(crate) fn delete(line: &CommandLine) -> Result<()> {
+pub(super) fn delete(line: &CommandLine) -> Result<()> {
     let bundle = match &line.bundle {
         Some(bundle) => bundle.clone(),
         None => std::env::current_dir().context("finding the bundle")?,

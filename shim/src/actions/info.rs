@@ -9,7 +9,7 @@ use containerd_shim_protos::types::introspection::{RuntimeInfo, RuntimeVersion};
 const NAME: &str = "io.containerd.wasmtime.v1";
 
 /// Prints the version for people (`-v`).
-pub(crate) fn print_version() {
+pub(super) fn print_version() {
     println!(
         "containerd-shim-wasmtime-v1:\n  Version:  {}\n  Revision: {}",
         env!("CARGO_PKG_VERSION"),
@@ -21,7 +21,7 @@ pub(crate) fn print_version() {
 ///
 /// # Errors
 /// If standard output is closed.
-pub(crate) fn print_info() -> anyhow::Result<()> {
+pub(super) fn print_info() -> anyhow::Result<()> {
     let version = RuntimeVersion {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         revision: compiler_revision().to_owned(),
