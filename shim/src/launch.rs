@@ -1,5 +1,6 @@
 //! From a Create request to a process that waits for its start.
 
+mod hooks;
 mod preparation;
 
 use std::io;
@@ -25,6 +26,7 @@ use crate::program::{self, ProgramError};
 use crate::reaper::{Exit, Reaper};
 use crate::spec::{Mount, Role, Spec, SpecError};
 use crate::stdio::{self, StdioError, StdioPaths};
+use hooks::{HookError, Subject};
 use preparation::Preparation;
 
 /// How long a container may take to be created in all: kubelet's two minutes are not over, and what takes its time by itself
@@ -52,9 +54,13 @@ pub(crate) enum LaunchError {
     /// The output.
     #[error(transparent)]
     Stdio(#[from] StdioError),
+    /// A hook of the specification.
+    #[error(transparent)]
+    Hook(#[from] HookError),
     /// A terminal was asked for.
     #[error(
-        "a WebAssembly container has no terminal in this runtime yet: set `tty: false` in the pod (kubectl run without -t)"
+        "a WebAssembly container has no terminal in this runtime yet: set `tty: false` in the pod (kubectl, docker or ctr \
+         run without -t)"
     )]
     Terminal,
     /// The process said what went wrong.
@@ -193,6 +199,8 @@ impl Launcher {
             preparation.tell(&Command::Load { artefact, function: entry.function }).await?;
         }
         preparation.expect(Answer::Ready).await?;
+        let subject = Subject { id: &request.id, bundle: &request.bundle, pid: preparation.pid };
+        hooks::run(spec, &subject, &self.reaper).await?;
         Ok(preparation)
     }
 }

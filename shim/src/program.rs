@@ -17,8 +17,8 @@ const HEADER: usize = 64;
 /// Why a container's program is not run: told to whoever reads `kubectl describe pod`.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProgramError {
-    /// No candidate is a file.
-    #[error("exec: {name:?}: no such file in the image; looked for {looked_for}")]
+    /// No candidate is a file. Docker makes exit code 127 of these words.
+    #[error("exec: {name:?}: no such file or directory in the image; looked for {looked_for}")]
     NotFound { name: String, looked_for: String },
     /// It is a Linux program.
     #[error(

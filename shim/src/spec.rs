@@ -22,6 +22,11 @@ pub(crate) const SANDBOX_ID: &str = "io.kubernetes.cri.sandbox-id";
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Spec {
+    /// The specification's version, for hooks.
+    #[serde(rename = "ociVersion")]
+    pub(crate) oci_version: String,
+    /// Programs to run beside the container.
+    pub(crate) hooks: Hooks,
     /// What to run, and as whom.
     pub(crate) process: Process,
     /// The container's root.
@@ -34,6 +39,30 @@ pub(crate) struct Spec {
     pub(crate) annotations: BTreeMap<String, String>,
     /// What only Linux has.
     pub(crate) linux: Linux,
+}
+
+/// Programs to run on the host while the container is created. Those of other moments, and in the container, are not run.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Hooks {
+    /// The older name of the moment, which Docker 26 uses.
+    pub(crate) prestart: Vec<Hook>,
+    /// After the namespaces were made.
+    pub(crate) create_runtime: Vec<Hook>,
+}
+
+/// One program.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Hook {
+    /// Its file on the host.
+    pub(crate) path: PathBuf,
+    /// Its arguments, its own name the first.
+    pub(crate) args: Vec<String>,
+    /// All of its environment, `KEY=value`.
+    pub(crate) env: Vec<String>,
+    /// How long it may take, in seconds.
+    pub(crate) timeout: Option<u64>,
 }
 
 /// What to run, and as whom.

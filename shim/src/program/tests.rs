@@ -39,7 +39,7 @@ fn a_folder_of_the_programs_name_is_passed_over() {
 #[test]
 fn a_missing_file_is_told_with_where_it_was_looked_for() {
     let error = found(&[], "/app.wasm").unwrap_err();
-    assert_eq!(error, "exec: \"/app.wasm\": no such file in the image; looked for /app.wasm");
+    assert_eq!(error, "exec: \"/app.wasm\": no such file or directory in the image; looked for /app.wasm");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The root file system of the nodes, and other releases' containerd to lay over it.
+//! The root file system of the nodes, and other releases' containerd and Docker to lay over it.
 
 use std::path::{Path, PathBuf};
 
@@ -53,6 +53,19 @@ fn tidy(tree: &Path) -> Result<(), PieceError> {
     Ok(())
 }
 
+/// Packages of one version in another release, to lay over the base.
+struct Foreign {
+    suite: &'static str,
+    /// Without the patch level.
+    version: &'static str,
+    package: &'static str,
+    /// More packages of the same source.
+    also: &'static [&'static str],
+}
+
+/// Docker of Debian 13: the base's own, 20.10, knows no shims but runc's.
+const DOCKER: Foreign = Foreign { suite: "trixie", version: "26.1", package: "docker.io", also: &["docker-cli"] };
+
 /// The layer that replaces the base's containerd by this version; none for the base's own.
 pub(super) fn containerd_layer(
     version: ContainerdVersion,
@@ -60,39 +73,47 @@ pub(super) fn containerd_layer(
     session: &Session,
 ) -> Result<Option<PathBuf>, PieceError> {
     let Some(suite) = version.foreign_suite() else { return Ok(None) };
-    let name = format!("containerd-{version}");
-    let folder = cache::piece(&name, &[suite, version.as_str()], session, |workshop| {
-        let package = download(version, suite, base, workshop, session)?;
-        unpack(&package, &workshop.folder.join("tree"))
-    })?;
-    Ok(Some(folder.join("tree")))
+    let containerd = Foreign { suite, version: version.as_str(), package: "containerd", also: &[] };
+    containerd.layer(base, session).map(Some)
 }
 
-/// Downloads the suite's containerd package with an apt that knows that suite alone.
-fn download(
-    version: ContainerdVersion,
-    suite: &'static str,
-    base: &Path,
-    workshop: &Workshop<'_>,
-    session: &Session,
-) -> Result<PathBuf, PieceError> {
-    let what = format!("containerd {version}");
-    let options = apt(suite, base, &what, workshop, session)?;
-    let folder = workshop.folder.join("apt/download");
-    let mut policy = tool::command("apt-cache", &options);
-    let said = tool::run(policy.args(["policy", "containerd"])).map_err(failed("the list of packages"))?;
-    let found = candidate(&said).to_owned();
-    if !found.starts_with(&format!("{version}.")) {
-        return Err(PieceError::OtherVersion { suite, found, wanted: version });
+/// The layer that adds Docker to the base, for its containerd.
+pub(crate) fn docker_layer(base: &Path, session: &Session) -> Result<PathBuf, PieceError> {
+    DOCKER.layer(base, session)
+}
+
+impl Foreign {
+    fn layer(&self, base: &Path, session: &Session) -> Result<PathBuf, PieceError> {
+        let inputs = [&[self.suite, self.version], self.also].concat();
+        let folder = cache::piece(&format!("{}-{}", self.package, self.version), &inputs, session, |workshop| {
+            self.download(base, workshop, session)?
+                .iter()
+                .try_for_each(|package| unpack(package, &workshop.folder.join("tree")))?;
+            Ok(files::remove_folder(&workshop.folder.join("apt"))?)
+        })?;
+        Ok(folder.join("tree"))
     }
-    session.say(format!("containerd {version}: {found} from Debian {suite}"));
-    let mut download = tool::bound_command("apt-get", &options);
-    download.args(["download", &format!("containerd={found}")]).current_dir(&folder);
-    tool::run_long(&mut download, &what, workshop.log, session).map_err(failed(&what))?;
-    files::write(&workshop.folder.join("version"), &found)?;
-    let packages = files::list(&folder)?;
-    let missing = || FileError::new("find the package in", &folder)(std::io::ErrorKind::NotFound.into());
-    Ok(packages.into_iter().next().ok_or_else(missing)?)
+
+    /// Downloads the packages with an apt that knows their suite alone.
+    fn download(&self, base: &Path, workshop: &Workshop<'_>, session: &Session) -> Result<Vec<PathBuf>, PieceError> {
+        let Self { suite, version, package, also } = *self;
+        let what = format!("{package} {version}");
+        let options = apt(suite, base, &what, workshop, session)?;
+        let folder = workshop.folder.join("apt/download");
+        let mut policy = tool::command("apt-cache", &options);
+        let said = tool::run(policy.args(["policy", package])).map_err(failed("the list of packages"))?;
+        let found = candidate(&said).to_owned();
+        if !found.starts_with(&format!("{version}.")) {
+            return Err(PieceError::OtherVersion { suite, package, found, wanted: version });
+        }
+        session.say(format!("{what}: {found} from Debian {suite}"));
+        let mut download = tool::bound_command("apt-get", &options);
+        download.arg("download").current_dir(&folder);
+        download.args([package].iter().chain(also).map(|package| format!("{package}={found}")));
+        tool::run_long(&mut download, &what, workshop.log, session).map_err(failed(&what))?;
+        files::write(&workshop.folder.join("version"), &found)?;
+        Ok(files::list(&folder)?)
+    }
 }
 
 /// The options of an apt of the workshop's own, in its folder `apt`, that knows this suite alone and has
@@ -144,19 +165,15 @@ fn candidate(policy: &str) -> &str {
 /// `usr`, where a link of the base leads (a folder `lib` would hide that link).
 fn unpack(package: &Path, tree: &Path) -> Result<(), PieceError> {
     let mut dpkg = tool::command("dpkg", ["-x"]);
-    tool::run(dpkg.arg(package).arg(tree)).map_err(failed("a containerd layer"))?;
+    tool::run(dpkg.arg(package).arg(tree)).map_err(failed("a layer"))?;
     let (old, new) = (tree.join("lib"), tree.join("usr/lib"));
     if old.is_dir() {
         files::make_folder(&new)?;
         let mut copy = tool::command("cp", ["-a", "--"]);
-        tool::run(copy.arg(old.join(".")).arg(&new)).map_err(failed("a containerd layer"))?;
+        tool::run(copy.arg(old.join(".")).arg(&new)).map_err(failed("a layer"))?;
         files::remove_folder(&old)?;
     }
-    files::remove_folder(&tree.join("etc"))?;
-    if let Some(apt) = package.parent().and_then(Path::parent) {
-        files::remove_folder(apt)?;
-    }
-    Ok(())
+    Ok(files::remove_folder(&tree.join("etc"))?)
 }
 
 #[cfg(test)]

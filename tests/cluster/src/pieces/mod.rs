@@ -16,7 +16,7 @@ use crate::session::{Session, WaitError};
 use crate::tool::ToolError;
 
 pub(crate) use cache::{Workshop, piece};
-pub(crate) use debian::{MIRROR_VARIABLE, SUITE, apt, base};
+pub(crate) use debian::{MIRROR_VARIABLE, SUITE, apt, base, docker_layer};
 pub(crate) use pause::OLDER_REFERENCES as OLDER_PAUSE_REFERENCES;
 
 /// A piece that could not be made.
@@ -38,16 +38,18 @@ pub enum PieceError {
     Interrupted(#[from] WaitError),
     /// Debian carries another version than the one wanted.
     #[error(
-        "Debian {suite} now carries containerd {found}, not {wanted}: leave {wanted} out of the node versions, or point \
-         ${MIRROR_VARIABLE} to an older snapshot of the archive"
+        "Debian {suite} now carries {package} {found}, not {wanted}: do without it (for containerd, leave {wanted} out of \
+         the node versions), or point ${MIRROR_VARIABLE} to an older snapshot of the archive"
     )]
     OtherVersion {
         /// The Debian release.
         suite: &'static str,
+        /// The package.
+        package: &'static str,
         /// What it carries.
         found: String,
         /// What was wanted.
-        wanted: ContainerdVersion,
+        wanted: &'static str,
     },
     /// There is no home folder to keep the cache in.
     #[error("where to keep the pieces is unknown: set $KWASM_CACHE or $HOME")]

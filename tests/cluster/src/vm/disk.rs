@@ -39,7 +39,20 @@ impl Disk {
     /// When this machine lacks something, or the image cannot be made.
     pub fn new(session: &Session) -> Result<Self, VmError> {
         check()?;
-        let image = image::image(session)?;
+        Self::of(image::image(session)?)
+    }
+
+    /// A new disk that has Docker 26 as well, which starts when asked to (`systemctl start docker`) and uses the base
+    /// system's containerd.
+    ///
+    /// # Errors
+    /// When this machine lacks something, or the image cannot be made.
+    pub fn with_docker(session: &Session) -> Result<Self, VmError> {
+        check()?;
+        Self::of(image::image_with_docker(session)?)
+    }
+
+    fn of(image: Image) -> Result<Self, VmError> {
         let folder = image.disk.parent().unwrap_or(&image.disk);
         let file = tempfile::tempfile_in(folder).map_err(FileError::new("make a file in", folder))?;
         let disk = Self { file, image };

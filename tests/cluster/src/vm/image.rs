@@ -58,18 +58,32 @@ pub(super) struct Image {
 
 /// The image, made if it is not in the cache.
 pub(super) fn image(session: &Session) -> Result<Image, PieceError> {
+    cached(NAME, &pieces::base(session)?, None, session)
+}
+
+/// The image with Docker, made if it is not in the cache.
+pub(super) fn image_with_docker(session: &Session) -> Result<Image, PieceError> {
     let base = pieces::base(session)?;
+    let docker = pieces::docker_layer(&base, session)?;
+    cached(&format!("{NAME}-docker"), &base, Some(&docker), session)
+}
+
+fn cached(name: &str, base: &Path, docker: Option<&Path>, session: &Session) -> Result<Image, PieceError> {
     let masked = MASKED.join(" ");
-    // The base's path ends in the digest of what it was made from.
-    let from = base.to_string_lossy();
-    let inputs = [LAYOUT, &*from, KERNEL, MODULE_TOOLS, SIZE, MODULES, AGENT, SERVICE, &*masked];
-    let folder = pieces::piece(NAME, &inputs, session, |workshop| make(&base, workshop, session))?;
+    // The base's path ends in the digest of what it was made from, and so does a layer's.
+    let (from, added) = (base.to_string_lossy(), docker.map(Path::to_string_lossy));
+    let mut inputs = vec![LAYOUT, &*from, KERNEL, MODULE_TOOLS, SIZE, MODULES, AGENT, SERVICE, &*masked];
+    inputs.extend(added.as_deref());
+    let folder = pieces::piece(name, &inputs, session, |workshop| make(base, docker, workshop, session))?;
     Ok(Image { kernel: folder.join("vmlinuz"), disk: folder.join("disk") })
 }
 
-fn make(base: &Path, workshop: &Workshop<'_>, session: &Session) -> Result<(), PieceError> {
+fn make(base: &Path, docker: Option<&Path>, workshop: &Workshop<'_>, session: &Session) -> Result<(), PieceError> {
     let tree = workshop.folder.join("tree");
     run(tool::command("cp", ["-a", "--"]).arg(base).arg(&tree))?;
+    if let Some(docker) = docker {
+        add_docker(docker, &tree)?;
+    }
     for package in download(&tree, workshop, session)? {
         unpack(&package, &tree, workshop)?;
     }
@@ -84,6 +98,12 @@ fn make(base: &Path, workshop: &Workshop<'_>, session: &Session) -> Result<(), P
 
 fn run(command: &mut std::process::Command) -> Result<String, PieceError> {
     tool::run(command).map_err(|source| PieceError::Tool { piece: NAME.to_owned(), source })
+}
+
+/// Docker's socket belongs to a group that its package makes.
+fn add_docker(layer: &Path, tree: &Path) -> Result<(), PieceError> {
+    run(tool::command("cp", ["-a", "--"]).arg(layer.join(".")).arg(tree))?;
+    run(tool::command("chroot", [tree]).args(["groupadd", "--system", "docker"])).map(drop)
 }
 
 /// Downloads the kernel and its tools, and returns the packages to unpack.
