@@ -21,6 +21,10 @@ const UNPACK: &str = r#"mkdir -p /run/kwasm-image "$2" \
 /// What a run could write: every path with its inode, its size and both times.
 const FOOTPRINT: &str = "find /etc /opt /var/lib/kwasm /usr/local -printf '%p %i %s %T@ %C@\n' 2>/dev/null | sort";
 
+/// The same without times: what must come back.
+const TREE: &str = r"find /etc/containerd /opt /var/lib/kwasm /usr/local/bin -printf '%p %y %m %l\n' 2>/dev/null | sort
+find /etc/containerd /opt /var/lib/kwasm -type f -exec sha256sum {} + 2>/dev/null | sort";
+
 /// The installer on one node.
 pub struct ByHand<'a> {
     node: &'a Node,
@@ -70,8 +74,22 @@ impl<'a> ByHand<'a> {
     /// # Errors
     /// If the installer fails.
     pub fn apply(&self, order: &str) -> Result<String> {
+        self.run(&["apply", "--order", &self.order(order)?])
+    }
+
+    /// Puts an Order on the node; gives its path there.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn order(&self, order: &str) -> Result<String> {
         std::fs::write(self.outside("order.json"), order)?;
-        self.run(&["apply", "--order", &format!("{FOLDER}/order.json")])
+        Ok(format!("{FOLDER}/order.json"))
+    }
+
+    /// The bundle's path on the node.
+    #[must_use]
+    pub fn bundle(&self) -> String {
+        format!("{FOLDER}/bundled")
     }
 
     /// Replaces a file of the bundle by one that does the same and is another file.
@@ -83,6 +101,14 @@ impl<'a> ByHand<'a> {
         let mut bytes = std::fs::read(&path)?;
         bytes.push(0);
         Ok(std::fs::write(&path, bytes)?)
+    }
+
+    /// What is in the folders that a run could write to: paths, kinds, modes, links and contents.
+    ///
+    /// # Errors
+    /// If the node does not answer.
+    pub fn tree(&self) -> Result<String> {
+        Ok(self.node.run(&["sh", "-c", TREE])?)
     }
 
     /// Every file that a run could have written, as it is now.

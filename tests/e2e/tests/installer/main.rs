@@ -1,6 +1,7 @@
 //! The installer by hand on live nodes: one with each version of containerd, with pods running.
 
 mod by_hand;
+mod faults;
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -61,7 +62,7 @@ fn trials(road: Option<&Arc<Road>>) -> Vec<Trial> {
         let nodes = ContainerdVersion::ALL.into_iter().enumerate();
         nodes.map(|(node, version)| trial(road, &turns, name, node, version, *test)).collect::<Vec<_>>()
     };
-    by_hand::TESTS.iter().flat_map(on_each).collect()
+    by_hand::TESTS.iter().chain(faults::TESTS).flat_map(on_each).collect()
 }
 
 fn trial(

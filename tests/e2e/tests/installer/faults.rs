@@ -1,0 +1,107 @@
+//! A real installer on a live node is killed at every point of its run, or what it does there fails.
+//!
+//! The points are those that a run without a fault passes: each change of a file and each command.
+
+use std::fmt;
+
+use anyhow::{Context, Result, ensure};
+use kwasm_e2e::site::Site;
+use xtask::by_hand::{ByHand, said};
+
+use crate::OnSite;
+
+pub(crate) const TESTS: &[(&str, OnSite)] =
+    &[("killed or failing at any point, the installer leaves a node that works and a rerun ends it", at_any_point)];
+
+const PROGRAM: &str = "/root/faulty-installer";
+const FAULTS: [&str; 5] = ["kill", "EIO", "ENOSPC", "EROFS", "EACCES"];
+
+/// How many of all combinations are left out between two: with `KWASM_TEST_LONG` none. A prime, so that every
+/// fault meets every kind of point.
+fn stride() -> usize {
+    if std::env::var_os("KWASM_TEST_LONG").is_some() { 1 } else { 29 }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Change {
+    Install,
+    Upgrade,
+    Uninstall,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Install => "install",
+            Self::Upgrade => "upgrade",
+            Self::Uninstall => "uninstall",
+        })
+    }
+}
+
+impl Change {
+    const ALL: [Self; 3] = [Self::Install, Self::Upgrade, Self::Uninstall];
+
+    /// The handlers before and after.
+    fn handlers(self) -> [&'static [&'static str]; 2] {
+        match self {
+            Self::Install => [&[], &["wasmtime"]],
+            Self::Upgrade => [&["wasmtime"], &["wasm-a", "wasmtime"]],
+            Self::Uninstall => [&["wasmtime"], &[]],
+        }
+    }
+}
+
+fn at_any_point(site: &Site<'_>) -> Result<()> {
+    let installer = ByHand::on(site.node)?;
+    std::fs::copy(env!("CARGO_BIN_EXE_faulty-installer"), site.path(PROGRAM))?;
+    let clean = installer.tree()?;
+    let mut skip = 0;
+    for change in Change::ALL {
+        let points = strike(site, &installer, change, "none", 0)?.lines().count();
+        installer.apply(&order(&[]))?;
+        let mut struck = 0;
+        for (point, fault) in (0..points).flat_map(|point| FAULTS.map(|fault| (point, fault))) {
+            skip = (skip + 1) % stride();
+            if skip == 0 {
+                one(site, &installer, change, fault, point, &clean)
+                    .with_context(|| format!("{change}, {fault} at point {point} of {points}"))?;
+                struck += 1;
+            }
+        }
+        let node = site.node.name();
+        eprintln!("{node}: {change}: {points} points × {} faults, {struck} of them struck", FAULTS.len());
+    }
+    std::fs::remove_file(site.path(PROGRAM))?;
+    Ok(())
+}
+
+/// Makes the state before, strikes, and follows the node to its end.
+fn one(site: &Site<'_>, installer: &ByHand<'_>, change: Change, fault: &str, at: usize, clean: &str) -> Result<()> {
+    let after = change.handlers()[1];
+    strike(site, installer, change, fault, at)?;
+    // The node's own unit brings its daemon back; nobody else does.
+    site.node.run(&["systemctl", "start", "containerd"])?;
+    site.node.run(&["ctr", "version"])?;
+    installer.apply(&order(after))?;
+    installer.run(&["verify"])?;
+    installer.apply(&order(&[]))?;
+    ensure!(installer.tree()? == clean, "the node is not what it was before");
+    Ok(())
+}
+
+/// Runs the faulty installer from the state before; gives the points that it passed.
+fn strike(site: &Site<'_>, installer: &ByHand<'_>, change: Change, fault: &str, at: usize) -> Result<String> {
+    let [before, after] = change.handlers();
+    installer.apply(&order(before))?;
+    let (bundle, file) = (installer.bundle(), installer.order(&order(after))?);
+    let output = site.node.exec(&[PROGRAM, fault, &at.to_string(), &bundle, &file])?;
+    ensure!(fault != "none" || output.status.success(), "{}", said(&output));
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn order(names: &[&str]) -> String {
+    let runtime = |name: &&str| serde_json::json!({"name": name, "handler": name, "revision": "1", "source": {"bundled": {"name": "wasmtime"}}});
+    let runtimes: Vec<_> = names.iter().map(runtime).collect();
+    serde_json::json!({"version": 1, "node": "by-hand", "runtimes": runtimes}).to_string()
+}
