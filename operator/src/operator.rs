@@ -66,6 +66,11 @@ async fn act(client: Client, settings: &Settings, metrics: &Arc<Metrics>, tasks:
             namespace: settings.controller_namespace.clone(),
             priority_class: settings.installer_priority_class.clone(),
             image_pull_secrets: settings.installer_pull_secrets.clone(),
+            proxies: node::Proxies {
+                http: settings.installer_http_proxy.clone(),
+                https: settings.installer_https_proxy.clone(),
+                none: settings.installer_no_proxy.clone(),
+            },
         },
         recorder: Recorder::new(client.clone(), Reporter::from(FIELD_MANAGER)),
         metrics: Arc::clone(metrics),

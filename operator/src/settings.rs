@@ -27,9 +27,21 @@ pub(crate) struct Settings {
     #[arg(long, env = "INSTALLER_PRIORITY_CLASS", default_value = "system-node-critical")]
     pub(crate) installer_priority_class: String,
 
-    /// Secrets for pulling the installer's image, separated by commas.
+    /// Secrets for pulling the installer's image, and for what the installer pulls itself, separated by commas.
     #[arg(long, env = "INSTALLER_PULL_SECRETS", value_delimiter = ',')]
     pub(crate) installer_pull_secrets: Vec<String>,
+
+    /// The installer's HTTP_PROXY; empty for none.
+    #[arg(long, env = "INSTALLER_HTTP_PROXY", default_value = "")]
+    pub(crate) installer_http_proxy: String,
+
+    /// The installer's HTTPS_PROXY; empty for none.
+    #[arg(long, env = "INSTALLER_HTTPS_PROXY", default_value = "")]
+    pub(crate) installer_https_proxy: String,
+
+    /// The installer's NO_PROXY; empty for none.
+    #[arg(long, env = "INSTALLER_NO_PROXY", default_value = "")]
+    pub(crate) installer_no_proxy: String,
 
     /// Where /healthz, /readyz and /metrics are served.
     #[arg(long, env = "LISTEN_ADDRESS", default_value = "0.0.0.0:8080")]

@@ -2,8 +2,8 @@
 
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{
-    Container, EnvVar, HostPathVolumeSource, LocalObjectReference, PodSpec, PodTemplateSpec, SecurityContext,
-    Toleration, Volume, VolumeMount,
+    Container, EnvVar, HostPathVolumeSource, LocalObjectReference, PodSpec, PodTemplateSpec, SecretVolumeSource,
+    SecurityContext, Toleration, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Resource;
@@ -22,6 +22,9 @@ const NODE_ROOT: &str = "/mnt/node-root";
 /// The kubelet's default `terminationMessagePath`.
 const REPORT_PATH: &str = "/dev/termination-log";
 
+/// Where the installer looks for pull secrets: a folder for each.
+const PULL_SECRETS: &str = "/var/run/secrets/kwasm/pull";
+
 /// Seconds. Pulling the image on a slow link is the longest part; an installer takes seconds.
 const DEADLINE: i64 = 600;
 
@@ -34,7 +37,17 @@ pub(crate) struct JobSettings {
     pub(crate) namespace: String,
     /// Empty: none.
     pub(crate) priority_class: String,
+    /// For the kubelet, which pulls the installer, and for the installer, which pulls runtimes.
     pub(crate) image_pull_secrets: Vec<String>,
+    pub(crate) proxies: Proxies,
+}
+
+/// How the installer reaches web servers and registries; empty: directly.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Proxies {
+    pub(crate) http: String,
+    pub(crate) https: String,
+    pub(crate) none: String,
 }
 
 /// The name of the Job for a `WasmNode` as it is now: another spec, another attempt and another object of the same
@@ -108,17 +121,54 @@ fn pod(wasm_node: &WasmNode, order: &Order, settings: &JobSettings) -> PodSpec {
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
         image_pull_secrets: Some(pull_secrets.map(|name| LocalObjectReference { name: name.clone() }).collect()),
-        containers: vec![container(wasm_node, order)],
-        volumes: Some(vec![Volume {
-            name: "root-mount".to_owned(),
-            host_path: Some(HostPathVolumeSource { path: "/".to_owned(), type_: None }),
-            ..Volume::default()
-        }]),
+        containers: vec![container(wasm_node, order, settings)],
+        volumes: Some(volumes(settings)),
         ..PodSpec::default()
     }
 }
 
-fn container(wasm_node: &WasmNode, order: &Order) -> Container {
+fn volumes(settings: &JobSettings) -> Vec<Volume> {
+    let root = Volume {
+        name: "root-mount".to_owned(),
+        host_path: Some(HostPathVolumeSource { path: "/".to_owned(), type_: None }),
+        ..Volume::default()
+    };
+    let secrets = settings.image_pull_secrets.iter().enumerate().map(|(number, name)| Volume {
+        name: pull_secret(number),
+        secret: Some(SecretVolumeSource {
+            secret_name: Some(name.clone()),
+            // The kubelet does without a missing one as well, and most Orders need none.
+            optional: Some(true),
+            ..SecretVolumeSource::default()
+        }),
+        ..Volume::default()
+    });
+    [root].into_iter().chain(secrets).collect()
+}
+
+fn volume_mounts(settings: &JobSettings) -> Vec<VolumeMount> {
+    let root = VolumeMount {
+        name: "root-mount".to_owned(),
+        mount_path: NODE_ROOT.to_owned(),
+        // A file system that the host mounts meanwhile is seen too.
+        mount_propagation: Some("HostToContainer".to_owned()),
+        ..VolumeMount::default()
+    };
+    let secrets = settings.image_pull_secrets.iter().enumerate().map(|(number, name)| VolumeMount {
+        name: pull_secret(number),
+        mount_path: format!("{PULL_SECRETS}/{name}"),
+        read_only: Some(true),
+        ..VolumeMount::default()
+    });
+    [root].into_iter().chain(secrets).collect()
+}
+
+/// The name of a volume: a Secret's own may be too long for one.
+fn pull_secret(number: usize) -> String {
+    format!("pull-secret-{number}")
+}
+
+fn container(wasm_node: &WasmNode, order: &Order, settings: &JobSettings) -> Container {
     let node = wasm_node.metadata.name.clone().unwrap_or_default();
     let env = [
         ("NODE_ROOT", NODE_ROOT.to_owned()),
@@ -127,24 +177,21 @@ fn container(wasm_node: &WasmNode, order: &Order) -> Container {
         // Kubernetes replaces $(NAME) in values, and reads $$ as one $.
         (ORDER_ENV, order.to_json().replace('$', "$$")),
     ];
+    let Proxies { http, https, none } = settings.proxies.clone();
+    let proxies = [("HTTP_PROXY", http), ("HTTPS_PROXY", https), ("NO_PROXY", none)];
+    let env = env.into_iter().chain(proxies.into_iter().filter(|(_, value)| !value.is_empty()));
     Container {
         name: CONTAINER.to_owned(),
         image: Some(wasm_node.spec.installer.clone()),
         image_pull_policy: Some("IfNotPresent".to_owned()),
         env: Some(
-            env.map(|(name, value)| EnvVar { name: name.to_owned(), value: Some(value), value_from: None }).into(),
+            env.map(|(name, value)| EnvVar { name: name.to_owned(), value: Some(value), value_from: None }).collect(),
         ),
         security_context: Some(SecurityContext { privileged: Some(true), ..SecurityContext::default() }),
         termination_message_path: Some(REPORT_PATH.to_owned()),
         // A custom installer writes no Report: then the end of its log says why it failed.
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
-        volume_mounts: Some(vec![VolumeMount {
-            name: "root-mount".to_owned(),
-            mount_path: NODE_ROOT.to_owned(),
-            // A file system that the host mounts meanwhile is seen too.
-            mount_propagation: Some("HostToContainer".to_owned()),
-            ..VolumeMount::default()
-        }]),
+        volume_mounts: Some(volume_mounts(settings)),
         ..Container::default()
     }
 }

@@ -26,9 +26,9 @@ use kwasm_api::wasm_node::WasmNode;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tracing::{debug, warn};
 
-pub(crate) use job::JobSettings;
 #[cfg(test)]
 pub(crate) use job::order;
+pub(crate) use job::{JobSettings, Proxies};
 
 use crate::metrics::{Controller, Metrics};
 use crate::observed::Job;

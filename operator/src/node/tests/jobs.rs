@@ -2,7 +2,7 @@
 
 use kwasm_api::Order;
 
-use super::super::job::{JobSettings, build, name};
+use super::super::job::{JobSettings, Proxies, build, name};
 use crate::testing::{NodeWords, runtime, wasm_node};
 
 fn settings() -> JobSettings {
@@ -10,6 +10,7 @@ fn settings() -> JobSettings {
         namespace: "kwasm".to_owned(),
         priority_class: "system-node-critical".to_owned(),
         image_pull_secrets: Vec::new(),
+        proxies: Proxies::default(),
     }
 }
 
@@ -27,6 +28,22 @@ fn the_installer_is_told_the_whole_order() {
     let told = env.iter().find(|entry| entry.name == "KWASM_ORDER").and_then(|entry| entry.value.clone()).unwrap();
     let names: Vec<_> = Order::from_json(&told).unwrap().runtimes.into_iter().map(|runtime| runtime.name).collect();
     assert_eq!(names, ["v", "w"]);
+}
+
+#[test]
+fn the_installer_finds_each_pull_secret_and_the_proxies_of_the_chart() {
+    let proxies = Proxies { https: "http://proxy:3128".to_owned(), ..Proxies::default() };
+    let settings = JobSettings { image_pull_secrets: vec!["team-registry".to_owned()], proxies, ..settings() };
+    let pod = build(&wasm_node("node-1", &[runtime("w")]), &settings).spec.unwrap().template.spec.unwrap();
+    let container = &pod.containers[0];
+    let proxies = container.env.iter().flatten().filter(|entry| entry.name.ends_with("_PROXY"));
+    let proxies: Vec<_> = proxies.map(|entry| (entry.name.as_str(), entry.value.as_deref())).collect();
+    assert_eq!(proxies, [("HTTPS_PROXY", Some("http://proxy:3128"))]);
+    let mount =
+        container.volume_mounts.iter().flatten().find(|mount| mount.mount_path.ends_with("/pull/team-registry"));
+    let volume = pod.volumes.iter().flatten().find(|volume| Some(&volume.name) == mount.map(|mount| &mount.name));
+    let secret = volume.and_then(|volume| volume.secret.as_ref()).and_then(|secret| secret.secret_name.as_deref());
+    assert_eq!(secret, Some("team-registry"));
 }
 
 #[test]
