@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Output;
-use std::sync::OnceLock;
+use std::process::{ExitCode, Output};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -244,6 +244,27 @@ impl Road {
 /// The chart's folder.
 fn chart() -> String {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../charts/kwasm-operator").to_string_lossy().into_owned()
+}
+
+/// Starts a cluster, runs its tests, which tell whether one failed, and ends it: what a test program's `main` does.
+#[must_use]
+pub fn on_cluster(up: impl FnOnce() -> Result<Road>, tests: impl FnOnce(&Arc<Road>) -> bool) -> ExitCode {
+    let road = match up() {
+        Ok(road) => Arc::new(road),
+        Err(error) => {
+            eprintln!("the cluster did not start: {error:?}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let failed = tests(&road);
+    match Arc::into_inner(road).map(|road| road.down(failed)) {
+        Some(Ok(())) if !failed => ExitCode::SUCCESS,
+        Some(Err(error)) => {
+            eprintln!("the cluster did not end: {error:?}");
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::FAILURE,
+    }
 }
 
 /// Reads a node's containerd configuration.

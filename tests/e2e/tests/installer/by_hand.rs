@@ -83,7 +83,7 @@ fn few_restarts(site: &Site<'_>) -> Result<()> {
 }
 
 /// An Order for handlers that all run the bundled shim.
-fn order(names: &[&str]) -> String {
+pub(crate) fn order(names: &[&str]) -> String {
     let runtime = |name: &&str| serde_json::json!({"name": name, "handler": name, "revision": "1", "source": {"bundled": {"name": "wasmtime"}}});
     serde_json::json!({"version": 1, "node": "by-hand", "runtimes": names.iter().map(runtime).collect::<Vec<_>>()})
         .to_string()

@@ -9,6 +9,7 @@ use kwasm_e2e::site::Site;
 use xtask::by_hand::{ByHand, said};
 
 use crate::OnSite;
+use crate::by_hand::order;
 
 pub(crate) const TESTS: &[(&str, OnSite)] =
     &[("killed or failing at any point, the installer leaves a node that works and a rerun ends it", at_any_point)];
@@ -98,10 +99,4 @@ fn strike(site: &Site<'_>, installer: &ByHand<'_>, change: Change, fault: &str, 
     let output = site.node.exec(&[PROGRAM, fault, &at.to_string(), &bundle, &file])?;
     ensure!(fault != "none" || output.status.success(), "{}", said(&output));
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-fn order(names: &[&str]) -> String {
-    let runtime = |name: &&str| serde_json::json!({"name": name, "handler": name, "revision": "1", "source": {"bundled": {"name": "wasmtime"}}});
-    let runtimes: Vec<_> = names.iter().map(runtime).collect();
-    serde_json::json!({"version": 1, "node": "by-hand", "runtimes": runtimes}).to_string()
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Result;
 use k8s_openapi::api::node::v1::RuntimeClass;
-use kwasm_e2e::road::Road;
+use kwasm_e2e::road::{Road, on_cluster};
 use kwasm_e2e::site::Site;
 use kwasm_test_cluster::ContainerdVersion;
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -25,23 +25,11 @@ fn main() -> ExitCode {
     if arguments.list {
         return libtest_mimic::run(&arguments, trials(None)).exit_code();
     }
-    let road = match Road::up("by-hand", &ContainerdVersion::ALL).and_then(with_class) {
-        Ok(road) => Arc::new(road),
-        Err(error) => {
-            eprintln!("the cluster did not start: {error:?}");
-            return ExitCode::FAILURE;
-        }
-    };
     arguments.test_threads = Some(ContainerdVersion::ALL.len());
-    let failed = libtest_mimic::run(&arguments, trials(Some(&road))).has_failed();
-    match Arc::into_inner(road).map(|road| road.down(failed)) {
-        Some(Ok(())) if !failed => ExitCode::SUCCESS,
-        Some(Err(error)) => {
-            eprintln!("the cluster did not end: {error:?}");
-            ExitCode::FAILURE
-        }
-        _ => ExitCode::FAILURE,
-    }
+    on_cluster(
+        || Road::up("by-hand", &ContainerdVersion::ALL).and_then(with_class),
+        |road| libtest_mimic::run(&arguments, trials(Some(road))).has_failed(),
+    )
 }
 
 /// Nobody else publishes the handler here: the operator is not installed.

@@ -14,9 +14,8 @@ mod phases;
 mod workloads;
 
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use kwasm_e2e::road::Road;
+use kwasm_e2e::road::{Road, on_cluster};
 use kwasm_test_cluster::ContainerdVersion;
 use libtest_mimic::Arguments;
 
@@ -25,20 +24,5 @@ fn main() -> ExitCode {
     if arguments.list {
         return phases::list(&arguments);
     }
-    let road = match Road::up("e2e", &ContainerdVersion::ALL) {
-        Ok(road) => Arc::new(road),
-        Err(error) => {
-            eprintln!("the cluster did not start: {error:?}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let failed = phases::run(&arguments, &road);
-    match Arc::into_inner(road).map(|road| road.down(failed)) {
-        Some(Ok(())) if !failed => ExitCode::SUCCESS,
-        Some(Err(error)) => {
-            eprintln!("the cluster did not end: {error:?}");
-            ExitCode::FAILURE
-        }
-        _ => ExitCode::FAILURE,
-    }
+    on_cluster(|| Road::up("e2e", &ContainerdVersion::ALL), |road| phases::run(&arguments, road))
 }
