@@ -3,6 +3,11 @@
 # Outside of the checkout, so that a fresh clone finds what was built before.
 export CARGO_TARGET_DIR ?= $(or $(KWASM_CACHE),$(HOME)/.cache/kwasm)/target
 
+# Cargo takes what another checkout built there for this one's, unless the sources are newer.
+ifneq ($(file <$(CARGO_TARGET_DIR)/checkout),$(CURDIR))
+$(shell mkdir -p '$(CARGO_TARGET_DIR)' && find . -name '*.rs' -exec touch {} + && echo '$(CURDIR)' >'$(CARGO_TARGET_DIR)/checkout')
+endif
+
 .PHONY: help demo demo-down test test-long check bench images setup preflight
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
