@@ -1,18 +1,22 @@
 //! Reading the node. Nothing is changed here, and nothing is decided except what cannot be read at all.
 
+mod artifacts;
 mod effective;
 mod inventory;
 
 use std::collections::BTreeMap;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 pub use effective::{Effective, Loadable, effective, load};
 
+use artifacts::Bundles;
+
 use crate::artifacts::client::Limits;
 use crate::artifacts::network::Network;
-use crate::artifacts::remote::Remote;
-use crate::artifacts::{Artifact, ArtifactError, fetch, runtimes_dir};
+use crate::artifacts::{Artifact, fetch, runtimes_dir};
 use crate::config::Dialect;
 use crate::failure::{Reason, Stop};
 use crate::host::files::{Attributes, attributes_of};
@@ -20,7 +24,7 @@ use crate::host::system::Process;
 use crate::host::{Files, System};
 use crate::ledger::{Ledger, State};
 use crate::platform::{self, Form, Kind, Platform};
-use crate::target::{Target, Wanted, WantedSource};
+use crate::target::{Target, WantedSource};
 
 /// Where bundled runtimes keep what they compiled on the node.
 pub const CACHE: &str = "/var/lib/kwasm/cache";
@@ -139,6 +143,19 @@ impl Observed {
 /// # Errors
 /// If it is no node that this version knows, or something that must be read cannot be.
 pub fn observe(host: &Host, settings: &Settings, target: &Target) -> Result<Observed, Stop> {
+    // Hashing a bundle takes as long as asking the node's programs who they are.
+    thread::scope(|scope| {
+        let bundles = scope.spawn(|| Bundles::load(&settings.bundle, target));
+        observe_with(host, settings, target, || bundles.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    })
+}
+
+fn observe_with(
+    host: &Host,
+    settings: &Settings,
+    target: &Target,
+    bundles: impl FnOnce() -> Bundles,
+) -> Result<Observed, Stop> {
     let files = &host.files;
     let ledger =
         Ledger::read(files).map_err(|error| Stop::unchanged("read the ledger", Reason::LedgerNotReadable, error))?;
@@ -150,7 +167,7 @@ pub fn observe(host: &Host, settings: &Settings, target: &Target) -> Result<Obse
     let state = ledger.as_ref().map(|ledger| ledger.at(config.as_deref())).unwrap_or_default();
     refuse_moved(files, &platform, &state)?;
     let install_dir = install_dir(files, settings, &platform, &state, target)?;
-    let artifacts = load_artifacts(files, settings, target, &state, &install_dir)?;
+    let artifacts = artifacts::of(files, bundles(), target, &state, &install_dir)?;
     let named = inventory::named(&platform, target, &artifacts, &install_dir);
     Ok(Observed {
         installed: inventory::installed(files, &install_dir),
@@ -239,56 +256,4 @@ fn install_dir(
     let told: Vec<String> =
         candidates.iter().filter_map(|dir| Some(format!("{} {}", dir.display(), unfit(dir)?))).collect();
     Err(Stop::unchanged(step, Reason::NoInstallDirectory, told.join(", ")))
-}
-
-/// The artifacts of the target: as they are on the node already, or from the bundle, or to be fetched.
-fn load_artifacts(
-    files: &Files,
-    settings: &Settings,
-    target: &Target,
-    state: &State,
-    install_dir: &Path,
-) -> Result<BTreeMap<String, Artifact>, Stop> {
-    let mut artifacts = BTreeMap::new();
-    for wanted in &target.runtimes {
-        let name = match &wanted.source {
-            WantedSource::Bundle(name) => name,
-            WantedSource::Remote(remote) => {
-                let artifact = known_or_remote(files, wanted, remote, state, install_dir)?;
-                artifacts.insert(artifact.name.clone(), artifact);
-                continue;
-            }
-            WantedSource::Host(_) | WantedSource::Preinstalled => continue,
-        };
-        let known = state.artifacts.iter().find(|artifact| artifact.name == *name);
-        let there = known.filter(|artifact| files.metadata(&artifact.folder(install_dir)).is_some());
-        let artifact = match (Artifact::load(&settings.bundle, name), there) {
-            (Ok(artifact), _) => artifact,
-            (Err(ArtifactError::Missing { .. }), Some(artifact)) => artifact.clone(),
-            (Err(error), _) => return Err(Stop::unchanged("read the bundle", Reason::BundleNotUsable, error)),
-        };
-        artifacts.insert(name.clone(), artifact);
-    }
-    Ok(artifacts)
-}
-
-/// What the node has already is not fetched again. Its folder tells, so that a lost ledger costs no download.
-fn known_or_remote(
-    files: &Files,
-    wanted: &Wanted,
-    remote: &Remote,
-    state: &State,
-    install_dir: &Path,
-) -> Result<Artifact, Stop> {
-    let expected = remote.expected(&wanted.runtime.name, wanted.runtime.kind);
-    let folder = expected.folder(install_dir);
-    if files.metadata(&folder).is_none() {
-        return Ok(expected);
-    }
-    let known = |known: &&Artifact| known.name == expected.name && known.digest == expected.digest;
-    if let Some(known) = state.artifacts.iter().find(known) {
-        return Ok(known.clone());
-    }
-    let step = format!("read {}", folder.display());
-    expected.found(files, &folder).map_err(|error| Stop::unchanged(step, Reason::FileNotChanged, error))
 }

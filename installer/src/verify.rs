@@ -76,7 +76,8 @@ impl Expected {
 /// # Errors
 /// What was not as expected the last time.
 pub fn wait(system: &dyn System, socket: &str, expected: &Expected, patience: Duration) -> Result<(), Unmet> {
-    const BETWEEN: Duration = Duration::from_millis(200);
+    const BETWEEN_MAX: Duration = Duration::from_millis(200);
+    let mut between = Duration::from_millis(10);
     let mut waited = Duration::ZERO;
     loop {
         let started = std::time::Instant::now();
@@ -90,8 +91,9 @@ pub fn wait(system: &dyn System, socket: &str, expected: &Expected, patience: Du
         if waited >= patience {
             return Err(unmet);
         }
-        system.pause(BETWEEN);
-        waited += started.elapsed().max(BETWEEN);
+        system.pause(between);
+        waited += started.elapsed().max(between);
+        between = (between * 2).min(BETWEEN_MAX);
     }
 }
 

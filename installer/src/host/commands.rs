@@ -3,8 +3,11 @@
 use std::io::Read;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::system::SystemError;
 
@@ -40,28 +43,29 @@ pub(super) fn finish(mut command: Command, limit: Duration, printed_max: u64) ->
         .map_err(not_started)?;
     let output = child.stdout.take().map(|from| collect(from, printed_max));
     let errors = child.stderr.take().map(|from| collect(from, printed_max));
-    let deadline = Instant::now() + limit;
-    let status = loop {
-        match child.try_wait().map_err(not_started)? {
-            Some(status) => break status,
-            None if Instant::now() >= deadline => {
-                // It may have ended just now: then there is nothing to kill.
-                end_group(&child);
-                child.wait().ok();
-                return Err(failed(format!("no end within {} s", limit.as_secs())));
-            }
-            None => thread::sleep(Duration::from_millis(5)),
-        }
+    let group = group(&child);
+    let (end, ended) = mpsc::channel();
+    thread::spawn(move || end.send(child.wait()));
+    let Ok(status) = ended.recv_timeout(limit) else {
+        end_group(group);
+        ended.recv().ok();
+        return Err(failed(format!("no end within {} s", limit.as_secs())));
     };
+    let status = status.map_err(not_started)?;
     let [output, errors] =
         [output, errors].map(|reader| reader.and_then(|thread| thread.join().ok()).unwrap_or_default());
     if status.success() { Ok(output) } else { Err(failed(words(&errors, &status.to_string()))) }
 }
 
-fn end_group(child: &Child) {
-    let group = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+/// Of a child that leads a group of its own.
+fn group(child: &Child) -> Option<Pid> {
+    i32::try_from(child.id()).ok().and_then(Pid::from_raw)
+}
+
+/// Ends what is left of a group. It may have ended just now: then there is nothing to kill.
+fn end_group(group: Option<Pid>) {
     if let Some(group) = group {
-        rustix::process::kill_process_group(group, rustix::process::Signal::KILL).ok();
+        kill_process_group(group, Signal::KILL).ok();
     }
 }
 
