@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use crate::cgroup::{Cgroup, CgroupError};
 use crate::reaper::Exit;
 use crate::spec::Role;
-use crate::stdio::StdioPaths;
+use crate::stdio::{Input, StdioPaths};
 
 /// Where a container is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,8 +55,8 @@ pub(crate) struct Container {
 pub(crate) struct Held {
     /// The control socket, until Start.
     pub(crate) control: Option<UnixStream>,
-    /// The input's FIFO, until containerd closes it.
-    pub(crate) stdin: Option<File>,
+    /// The input, until containerd or its client closes it.
+    pub(crate) stdin: Option<Input>,
     /// The outputs' FIFOs.
     #[expect(dead_code, reason = "held open, never read")]
     pub(crate) outputs: Vec<File>,
@@ -116,6 +116,15 @@ impl Container {
     /// Closes the container's input.
     pub(crate) fn close_stdin(&self) {
         self.held().stdin = None;
+    }
+
+    /// Closes the container's input as soon as its client has, where that is the end of it.
+    pub(crate) async fn close_stdin_with_its_client(&self) {
+        let clients = self.held().stdin.as_mut().and_then(Input::take_clients);
+        if let Some(clients) = clients {
+            clients.closed().await;
+            self.close_stdin();
+        }
     }
 
     /// Sends a signal by number, real-time ones too.

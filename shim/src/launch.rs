@@ -139,7 +139,7 @@ impl Launcher {
         let start = Instant::now();
         let deadline = start + CREATION_TIME_MAX;
         let prepared = async {
-            let stdin = stdio::input_keeper(&request.stdio.stdin)?;
+            let stdin = stdio::input(&request.stdio.stdin, &request.namespace)?;
             match self.prepare(request, &spec, &cgroup, false, deadline).await {
                 // Compiled on another machine, or before an upgrade of this one: compiled again, once.
                 Err(LaunchError::Incompatible(_)) => self.prepare(request, &spec, &cgroup, true, deadline).await,

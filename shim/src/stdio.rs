@@ -1,11 +1,19 @@
 //! A container's standard descriptors: containerd's FIFOs, given to the process itself. Nothing is copied.
 
 use std::fs::{self, File};
+use std::future::pending;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use nix::fcntl::OFlag;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use rustix::io::Errno;
+use tokio::sync::oneshot;
 
 /// Where containerd wants a container's input and output.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,7 +30,7 @@ pub(crate) struct StdioPaths {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StdioError {
     /// It cannot be opened.
-    #[error("opening the container's output {path}: {error}")]
+    #[error("opening the container's input or output {path}: {error}")]
     Open { path: PathBuf, error: io::Error },
     /// A kind of output that this shim does not write.
     #[error("the output {0:?} is not supported by this runtime; it writes to FIFOs and to file:// paths")]
@@ -61,17 +69,68 @@ pub(crate) fn output(address: &str) -> Result<Output, StdioError> {
     Ok(Output { writer, keeper: Some(keeper) })
 }
 
-/// Keeps the input's FIFO open for writing until containerd closes it: without a writer a guest would read its end
-/// before the first client has come.
+/// An input, kept open: without a writer a guest would read its end before the first client has come.
+#[derive(Debug)]
+pub(crate) struct Input {
+    /// The FIFO, open for writing; nothing is written to it.
+    _keeper: File,
+    clients: Option<Clients>,
+}
+
+/// Tells when a client has closed an input.
+#[derive(Debug)]
+pub(crate) struct Clients(OwnedFd);
+
+/// The namespace in which containerd itself is the client of every input.
+const CRI: &str = "k8s.io";
+
+/// Opens an input of containerd's for as long as its clients need it. In CRI's namespace that is until containerd says
+/// so: it is started again while containers run, and its descriptors close with it. Elsewhere it is until a client closes
+/// it as well: not all of them (`ctr` with a short input) tell containerd.
 ///
 /// # Errors
 /// If it cannot be opened.
-pub(crate) fn input_keeper(path: &str) -> Result<Option<File>, StdioError> {
+pub(crate) fn input(path: &str, namespace: &str) -> Result<Option<Input>, StdioError> {
     if path.is_empty() {
         return Ok(None);
     }
+    // Before it is opened: a client waits for that, and then may be gone at once.
+    let clients = if namespace == CRI { None } else { Clients::of(path).ok() };
     let opened = File::options().read(true).write(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path);
-    opened.map(Some).map_err(|error| StdioError::Open { path: path.into(), error })
+    let keeper = opened.map_err(|error| StdioError::Open { path: path.into(), error })?;
+    Ok(Some(Input { _keeper: keeper, clients }))
+}
+
+impl Input {
+    /// Its clients, where they end it.
+    pub(crate) fn take_clients(&mut self) -> Option<Clients> {
+        self.clients.take()
+    }
+}
+
+impl Clients {
+    fn of(path: &str) -> io::Result<Self> {
+        let watch = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+        inotify::add_watch(&watch, path, WatchFlags::CLOSE_WRITE)?;
+        Ok(Self(watch))
+    }
+
+    /// Waits until one has closed it, or forever if that cannot be told.
+    pub(crate) async fn closed(self) {
+        let Ok((_waiting, until)) = UnixStream::pair() else { return pending().await };
+        let (tell, told) = oneshot::channel();
+        // A thread, which ends with this future: to the event loop, a watch is no kind of file that it knows.
+        thread::spawn(move || {
+            let mut watched = [PollFd::new(&self.0, PollFlags::IN), PollFd::new(&until, PollFlags::IN)];
+            while poll(&mut watched, None) == Err(Errno::INTR) {}
+            if watched[0].revents().contains(PollFlags::IN) {
+                tell.send(()).ok();
+            }
+        });
+        if told.await.is_err() {
+            pending().await
+        }
+    }
 }
 
 #[cfg(test)]
@@ -103,5 +162,39 @@ mod tests {
     #[test]
     fn no_output_is_the_null_device() {
         assert!(output("").unwrap().keeper.is_none());
+    }
+
+    /// A FIFO without clients, and what a guest reads from.
+    fn fifo(dir: &Path) -> (String, File) {
+        let path = dir.join("in");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+        let guest = File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(&path).unwrap();
+        (path.to_str().unwrap().to_owned(), guest)
+    }
+
+    #[tokio::test]
+    async fn an_input_ends_with_the_client_that_wrote_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, mut guest) = fifo(dir.path());
+        let mut input = input(&path, "default").unwrap().unwrap();
+        let clients = input.take_clients().unwrap();
+        File::options().write(true).open(&path).unwrap().write_all(b"line").unwrap();
+        clients.closed().await;
+        drop(input);
+        let mut text = String::new();
+        guest.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "line");
+    }
+
+    #[tokio::test]
+    async fn an_input_of_cri_survives_the_client_that_wrote_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, mut guest) = fifo(dir.path());
+        let mut input = input(&path, CRI).unwrap().unwrap();
+        File::options().write(true).open(&path).unwrap().write_all(b"line").unwrap();
+        assert!(input.take_clients().is_none());
+        let mut text = String::new();
+        let error = guest.read_to_string(&mut text).unwrap_err();
+        assert_eq!((text.as_str(), error.kind()), ("line", io::ErrorKind::WouldBlock));
     }
 }

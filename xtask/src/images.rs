@@ -8,6 +8,7 @@ mod catalogue;
 mod context;
 mod guests;
 mod layer;
+mod layout;
 mod programs;
 
 use std::io;

@@ -54,9 +54,12 @@ impl Pod {
     fn watch(self: &Arc<Self>, container: Arc<Container>, exit: oneshot::Receiver<Exit>) {
         let pod = Arc::clone(self);
         tokio::spawn(async move {
+            let running = Arc::clone(&container);
+            let input = tokio::spawn(async move { running.close_stdin_with_its_client().await });
             if let Ok(exit) = exit.await {
                 pod.ended(&container, exit);
             }
+            input.abort();
         });
     }
 

@@ -120,14 +120,16 @@ fn ctr_runs_a_module_on_a_machine_with_containerd_alone() {
     let image = host.put("wasi-demo-app", IMAGE);
     host.run(&["ctr", "images", "import", IMAGE]);
     let before = host.left();
-    let ctr = |words: &[&str]| -> Ending {
+    let ctr_with_input = |words: &[&str], input: &[u8]| -> Ending {
         let line = [&["ctr", "run", "--rm", RUNTIME, &image, "demo", MODULE], words].concat();
-        host.exec(&line, &[]).into()
+        host.exec(&line, input).into()
     };
+    let ctr = |words: &[&str]| ctr_with_input(words, &[]);
 
     assert_eq!(ctr(&["echo", "hello"]), Ending::is(0, "hello\n", ""));
     assert_eq!(ctr(&["stderr", "hello"]), Ending::is(0, "", "hello\n"));
     assert_eq!(ctr(&["exit", "3"]).code, Some(3));
+    assert_eq!(ctr_with_input(&["stdin"], b"typed\n"), Ending::is(0, "typed\n", ""));
     host.assert_nothing_is_left(&before);
 
     host.run(&["ctr", "run", "--detach", RUNTIME, &image, "demo"]);

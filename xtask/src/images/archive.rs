@@ -1,9 +1,9 @@
-//! buildah: from a context to an OCI archive.
+//! buildah: from a context to an OCI archive, whose layers are then compressed.
 
 use std::path::Path;
 use std::process::Command;
 
-use super::{Image, ImageError};
+use super::{Image, ImageError, layout};
 use crate::command;
 
 /// Nothing is verified: images here come from `scratch` and go to a file. A policy of our own, because a machine's
@@ -28,7 +28,9 @@ pub(super) fn write(image: &'static Image, context: &Path, work: &Path, to: &Pat
     // With a name behind the path, an import knows the image by it.
     push.arg("--quiet").arg(image.reference());
     run(push.arg(format!("oci-archive:{}:{}", whole.display(), image.reference())))?;
-    std::fs::rename(&whole, to).map_err(ImageError::file(image.name, to))
+    let compressed = work.join("compressed.tar");
+    layout::compress(image, &whole, work, &compressed)?;
+    std::fs::rename(&compressed, to).map_err(ImageError::file(image.name, to))
 }
 
 /// buildah with a store of its own, so that the machine's images are not touched.

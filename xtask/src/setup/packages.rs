@@ -19,6 +19,7 @@ pub const PACKAGES: &[Package] = &[
     },
     Package { name: "iproute2", reason: "the network between the nodes" },
     Package { name: "buildah", reason: "container images from Containerfiles" },
+    Package { name: "zstd", reason: "the layers of container images" },
     Package { name: "clang", reason: "guests in C" },
     Package { name: "lld", reason: "clang's linker for WebAssembly" },
     Package { name: "wasi-libc", reason: "the C library of WebAssembly guests" },
