@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use kwasm_api::Runtime;
 use kwasm_installer::failure::Reason;
 
 use crate::facts::Facts;
@@ -136,6 +137,15 @@ fn crio_starts_a_shim_whose_name_ends_in_v2() {
     assert!(drop_in.contains("runtime_type = \"vm\""), "{drop_in}");
     node.must_apply(&[]);
     assert_eq!(differences(&node.tree(), &before), Vec::<String>::new());
+}
+
+#[test]
+fn a_handler_that_crio_has_without_us_is_never_replaced() {
+    for (tree, handler) in [("crio-built-in-handler", "crun"), ("crio-without-crun", "runc")] {
+        let node = Node::of(tree);
+        let theirs = Runtime { handler: handler.into(), ..node.facts.runtimes().remove(0) };
+        assert_eq!(node.must_fail(&[theirs.revise()]).reason, Reason::HandlerConflict, "{tree}");
+    }
 }
 
 #[test]
