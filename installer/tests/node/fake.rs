@@ -60,6 +60,7 @@ pub(crate) struct Shared {
     pub(crate) loaded: RefCell<Option<Map<String, Json>>>,
     pub(crate) processes: RefCell<Vec<Process>>,
     log: RefCell<Vec<String>>,
+    touched: RefCell<Vec<PathBuf>>,
 }
 
 impl Shared {
@@ -213,6 +214,11 @@ impl Node {
         self.shared.passed.get()
     }
 
+    /// The paths of all operations that were tried.
+    pub(crate) fn touched(&self) -> Vec<PathBuf> {
+        self.shared.touched.borrow().clone()
+    }
+
     pub(crate) fn log(&self) -> Vec<String> {
         self.shared.log.borrow().clone()
     }
@@ -309,7 +315,8 @@ pub(crate) fn runtime(name: &str, source: Source) -> Runtime {
 struct CountingGate(Rc<Shared>);
 
 impl Gate for CountingGate {
-    fn pass(&self, _: Operation, _: &Path) -> io::Result<()> {
+    fn pass(&self, _: Operation, path: &Path) -> io::Result<()> {
+        self.0.touched.borrow_mut().push(path.to_owned());
         let number = self.0.passed.get();
         self.0.passed.set(number + 1);
         match self.0.fault.get() {

@@ -1,6 +1,7 @@
 //! What differs from system to system, beyond what every tree shows.
 
 use std::fs;
+use std::path::Path;
 
 use kwasm_api::Runtime;
 use kwasm_installer::failure::Reason;
@@ -146,6 +147,18 @@ fn a_handler_that_crio_has_without_us_is_never_replaced() {
         let theirs = Runtime { handler: handler.into(), ..node.facts.runtimes().remove(0) };
         assert_eq!(node.must_fail(&[theirs.revise()]).reason, Reason::HandlerConflict, "{tree}");
     }
+}
+
+#[test]
+fn a_folder_of_which_crio_reads_every_file_never_holds_half_of_one() {
+    let node = Node::of("crio-1.33");
+    let folder = Path::new("/etc/crio/crio.conf.d");
+    node.must_apply(&node.facts.runtimes());
+    node.must_apply(&[]);
+    let mut there = node.touched();
+    there.retain(|path| path.starts_with(folder) && path != folder);
+    there.dedup();
+    assert_eq!(there, [folder.join("99-kwasm.conf")]);
 }
 
 #[test]
