@@ -1,12 +1,13 @@
 //! How CRI-O reads its configuration, and how it prints what it made of it (`pkg/config` of CRI-O 1.33).
 
 use std::path::Path;
+use std::process::Command;
 
 use kwasm_installer::host::Files;
 use kwasm_installer::host::system::SystemError;
 use serde_json::{Map, Value as Json, json};
 
-use crate::loading::{Loaded, merge, parse, read, refused, rest};
+use crate::loading::{self, Loaded, merge, parse, read, refused, rest};
 
 /// The handler that is there when no file says anything, and the default.
 const BUILT_IN: &str = "crun";
@@ -35,6 +36,20 @@ pub(crate) fn config(files: &Files, main: Option<&Path>, folder: &Path) -> Resul
     }
     let shown = if handlers == built_in() { Map::new() } else { handlers };
     Ok(printed(shown, rest(values)))
+}
+
+/// What a real CRI-O prints for files of the tree. It checks what they say, but looks at no path that they name: that
+/// it does when it starts.
+pub(crate) fn ask(files: &Files, crio: &Path, main: Option<&Path>, folder: &Path) -> Result<String, SystemError> {
+    let main = main.map(|main| files.locate(&files.follow(main))).unwrap_or_default();
+    let mut command = Command::new(crio);
+    command.arg("--config").arg(main).arg("--config-dir").arg(files.locate(&files.follow(folder)));
+    loading::printed(command.arg("config"))
+}
+
+/// What a real CRI-O prints where no file says anything.
+pub(crate) fn ask_defaults(crio: &Path) -> Result<String, SystemError> {
+    loading::printed(Command::new(crio).args(["--config", "", "--config-dir", "", "config", "--default"]))
 }
 
 /// The handlers that CRI-O serves once it has started: it ignores those whose binary is not there.

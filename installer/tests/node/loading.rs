@@ -135,8 +135,14 @@ pub(crate) fn ask(files: &Files, root: &Path, containerd: &Path, file: Option<&P
         }
         _ => command.args(["config", "default"]),
     };
-    let output = command.output().unwrap();
+    let printed = printed(&mut command);
     copy.iter().for_each(|copy| files.remove(copy).unwrap());
+    printed
+}
+
+/// What a command prints.
+pub(crate) fn printed(command: &mut Command) -> Result<String, SystemError> {
+    let output = command.output().unwrap();
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
     let refused = SystemError::Command { command: format!("{command:?}"), words };
     output.status.success().then(|| String::from_utf8(output.stdout).unwrap()).ok_or(refused)

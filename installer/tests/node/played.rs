@@ -20,8 +20,8 @@ pub(crate) struct FakeSystem {
     pub(crate) root: PathBuf,
     pub(crate) facts: Facts,
     pub(crate) shared: Rc<Shared>,
-    /// A containerd that is asked instead of the played one.
-    pub(crate) containerd: Option<PathBuf>,
+    /// A real daemon that is asked instead of the played one.
+    pub(crate) daemon: Option<PathBuf>,
 }
 
 impl FakeSystem {
@@ -99,18 +99,21 @@ impl System for FakeSystem {
     }
 
     fn config_dump(&self, _: &Path, file: Option<&Path>) -> Result<String, SystemError> {
-        match &self.containerd {
+        match &self.daemon {
             Some(containerd) => loading::ask(&self.files(), &self.root, containerd, file),
             None => self.load(file).map(|loaded| loaded.dump()),
         }
     }
 
     fn crio_config(&self, _: &Path, main: Option<&Path>, folder: &Path) -> Result<String, SystemError> {
-        crio::config(&self.files(), main, folder)
+        match &self.daemon {
+            Some(crio) => crio::ask(&self.files(), crio, main, folder),
+            None => crio::config(&self.files(), main, folder),
+        }
     }
 
     fn crio_defaults(&self, _: &Path) -> Result<String, SystemError> {
-        Ok(crio::defaults())
+        self.daemon.as_deref().map_or_else(|| Ok(crio::defaults()), crio::ask_defaults)
     }
 
     fn try_out(&self, program: &Path, argument: &str, _: Duration) -> Result<(), SystemError> {
