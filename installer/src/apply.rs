@@ -100,6 +100,7 @@ impl Transaction<'_> {
         (self.progress)("an earlier run did not end: going on from where it stopped");
         Some(Step::Configure {
             path: self.observed.platform.layout.path.clone(),
+            prepared: self.observed.config_prepared.clone(),
             text: self.observed.config.clone(),
             previous: previous.clone(),
             attributes: self.observed.config_attributes,

@@ -76,7 +76,9 @@ pub struct Observed {
     pub config: Option<String>,
     /// The text that the daemon loads, where that is another file.
     pub loaded: Option<String>,
-    /// A file beside it that a run left which was cut off.
+    /// Where a new text for it is prepared.
+    pub config_prepared: PathBuf,
+    /// A file at that place that a run left which was cut off.
     pub config_leftover: Option<PathBuf>,
     /// Mode and owner of the configuration file.
     pub config_attributes: Attributes,
@@ -180,7 +182,8 @@ fn observe_with(
         bare_ledger_folder: ledger.is_none() && Ledger::has_bare_folder(files),
         forced: settings.force,
         fetch_leftovers: fetch::leftovers(files, &install_dir),
-        config_leftover: inventory::config_leftover(files, path),
+        config_leftover: inventory::config_leftover(files, &platform.layout),
+        config_prepared: inventory::config_prepared(files, &platform.layout),
         config_attributes: files.metadata(path).as_ref().map_or(Attributes::CONFIG, attributes_of),
         named,
         platform,

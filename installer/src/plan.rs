@@ -18,7 +18,7 @@ use crate::config::Entry;
 use crate::failure::{Reason, Stop};
 use crate::ledger::State;
 use crate::observe::{Effective, Loadable, Observed, Standing};
-use crate::platform::{Form, TakeUp};
+use crate::platform::{Form, Kind, TakeUp};
 use crate::step::Step;
 use crate::target::{Target, Wanted, WantedSource};
 use crate::verify::Expected;
@@ -149,13 +149,13 @@ fn refuse_in_use(observed: &Observed, target: &Target) -> Result<(), Stop> {
 fn expect(observed: &Observed, wanted: &[(&Wanted, Option<Entry>)], effective: &Effective) -> Expected {
     let entries: Vec<Entry> = wanted.iter().filter_map(|(_, entry)| entry.clone()).collect();
     let there = effective.dump.handlers();
-    let others: Vec<String> =
-        there.keys().filter(|name| !entries.iter().any(|entry| entry.handler == **name)).cloned().collect();
-    let mut gone: Vec<String> = observed
-        .handlers_before()
-        .into_iter()
-        .filter(|name| !there.contains_key(name) && !entries.iter().any(|entry| entry.handler == *name))
-        .collect();
+    // CRI-O passes over a handler whose binary is not there, its built-in one as well.
+    let passed_over =
+        |name: &String| observed.platform.kind == Kind::Crio && !effective.cri.handlers.contains_key(name);
+    let ours = |name: &String| entries.iter().any(|entry| entry.handler == *name);
+    let others: Vec<String> = there.keys().filter(|name| !ours(name) && !passed_over(name)).cloned().collect();
+    let mut gone: Vec<String> =
+        observed.handlers_before().into_iter().filter(|name| !there.contains_key(name) && !ours(name)).collect();
     gone.sort();
     gone.dedup();
     Expected { entries, others, gone }

@@ -33,6 +33,8 @@ pub enum Step {
     Configure {
         /// The file.
         path: PathBuf,
+        /// Where it is prepared.
+        prepared: PathBuf,
         /// Its text; `None`: no file.
         text: Option<String>,
         /// Its text before; `None`: no file.
@@ -63,7 +65,9 @@ impl Step {
                 }
                 files.link(path, target)
             }
-            Self::Configure { path, text, attributes, .. } => configure(files, path, text.as_deref(), *attributes),
+            Self::Configure { path, prepared, text, attributes, .. } => {
+                configure(files, path, prepared, text.as_deref(), *attributes)
+            }
             Self::Unlink(path) => files.remove(path),
             Self::Discard(path) => files.remove_tree(path),
             Self::RemoveDir(path) => files.remove_empty_dir(path).map(drop),
@@ -85,8 +89,8 @@ impl Step {
                 files.remove(&temporary(path))?;
                 put_back(files, path, previous)
             }
-            Self::Configure { path, previous, attributes, .. } => {
-                configure(files, path, previous.as_deref(), *attributes)
+            Self::Configure { path, prepared, previous, attributes, .. } => {
+                configure(files, path, prepared, previous.as_deref(), *attributes)
             }
             Self::Unlink(_) | Self::Discard(_) | Self::RemoveDir(_) => Ok(()),
         }
@@ -111,9 +115,15 @@ fn put_back(files: &Files, path: &Path, previous: &Standing) -> Result<(), FileE
     }
 }
 
-fn configure(files: &Files, path: &Path, text: Option<&str>, attributes: Attributes) -> Result<(), FileError> {
+fn configure(
+    files: &Files,
+    path: &Path,
+    prepared: &Path,
+    text: Option<&str>,
+    attributes: Attributes,
+) -> Result<(), FileError> {
     match text {
-        Some(text) => files.replace(path, text.as_bytes(), attributes),
+        Some(text) => files.replace_by(prepared, path, text.as_bytes(), attributes),
         None => files.remove(path),
     }
 }

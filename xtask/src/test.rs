@@ -37,7 +37,8 @@ pub fn run(length: Length) -> Result<()> {
     Ok(())
 }
 
-/// The installer's edits, loaded by every containerd that nodes run and by the newest one.
+/// The installer's edits, rendered by Go's template engine where a distribution does so, and loaded by every containerd
+/// that nodes run and by the newest one.
 fn installer_with_containerds(length: Length) -> Result<()> {
     let session = Session::to_stderr();
     let containerds = ContainerdVersion::ALL.map(|version| pieces::containerd(version, &session));
@@ -50,7 +51,9 @@ fn installer_with_containerds(length: Length) -> Result<()> {
         // Its properties and campaigns as well, which `cargo xtask check` runs in their usual length.
         Length::Long => tests.args(["--lib", "--tests", "--", "--include-ignored", "--nocapture"]),
     };
-    Ok(command::show(lasting(&mut tests, length).env("KWASM_CONTAINERDS", join_paths(containerds)?))?)
+    tests.env("KWASM_CONTAINERDS", join_paths(containerds)?);
+    tests.env("KWASM_RANCHER_TEMPLATE", pieces::rancher_template(&session)?);
+    Ok(command::show(lasting(&mut tests, length))?)
 }
 
 fn test(package: &str, length: Length) -> Result<()> {

@@ -23,6 +23,15 @@ impl Dump {
         Ok(Self { values: json(Document::parse(text)?.as_item()) })
     }
 
+    /// What CRI-O prints leaves out what is as by default, its built-in handler among it: this configuration with
+    /// what `defaults`, the configuration without any file, adds.
+    #[must_use]
+    pub fn completed(mut self, defaults: &Self) -> Self {
+        // Down to the keys of `[crio.runtime]` and its like; a table below, such as that of the handlers, is printed whole or not at all.
+        complete(&mut self.values, &defaults.values, 2);
+        self
+    }
+
     /// The handlers that CRI would serve.
     #[must_use]
     pub fn handlers(&self) -> Map<String, Json> {
@@ -92,6 +101,17 @@ pub fn disables_cri(text: &str) -> bool {
     Dump::parse(text).is_ok_and(|dump| dump.disables_cri())
 }
 
+fn complete(values: &mut Json, defaults: &Json, depth: usize) {
+    let (Json::Object(values), Json::Object(defaults)) = (values, defaults) else { return };
+    for (name, default) in defaults {
+        match values.get_mut(name) {
+            Some(value) if depth > 0 => complete(value, default, depth - 1),
+            Some(_) => {}
+            None => drop(values.insert(name.clone(), default.clone())),
+        }
+    }
+}
+
 fn differ(path: &str, mine: &Json, theirs: &Json, found: &mut Vec<String>) {
     let (Json::Object(mine), Json::Object(theirs)) = (mine, theirs) else {
         if mine != theirs {
@@ -134,6 +154,17 @@ mod tests {
             Dump::parse("version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.w]\n").unwrap();
         let lost = Dump::parse(BEFORE).unwrap().differences(&after, &["w".to_owned()]);
         assert_eq!(lost, ["plugins.io.containerd.grpc.v1.cri.containerd.runtimes.runc"]);
+    }
+
+    #[test]
+    fn what_crio_leaves_out_is_as_by_default_and_its_handlers_are_printed_all_or_not_at_all() {
+        let defaults = "[crio]\nroot = 1\n[crio.runtime]\na = 1\nb = 1\n[crio.runtime.runtimes.crun]\nc = 1\nd = 1\n";
+        let defaults = Dump::parse(defaults).unwrap();
+        let completed = |printed: &str| Dump::parse(printed).unwrap().completed(&defaults);
+        assert_eq!(completed("[crio]\n[crio.runtime]\n"), defaults);
+        let other = completed("[crio]\n[crio.runtime]\na = 2\n[crio.runtime.runtimes.runc]\nc = 2\n");
+        let expected = "[crio]\nroot = 1\n[crio.runtime]\na = 2\nb = 1\n[crio.runtime.runtimes.runc]\nc = 2\n";
+        assert_eq!(other, Dump::parse(expected).unwrap());
     }
 
     #[test]

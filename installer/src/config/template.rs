@@ -51,10 +51,19 @@ pub fn handlers(text: &str, dialect: Dialect) -> Map<String, Json> {
     lookup_json(&toml, dialect.runtimes())
 }
 
+/// The handlers whose tables are rendered whatever holds: no `{{ if … }}` or the like is around them.
+#[must_use]
+pub fn unconditional(text: &str, dialect: Dialect) -> Vec<String> {
+    let tables = tables(text);
+    let certain = tables.iter().filter(|table| !table.conditional);
+    certain.filter_map(|table| table.handler(dialect).map(str::to_owned)).collect()
+}
+
 /// A table with its header.
 struct Place {
     keys: Vec<String>,
     range: Range<usize>,
+    conditional: bool,
 }
 
 impl Place {
@@ -72,15 +81,17 @@ fn tables(text: &str) -> Vec<Place> {
     let mut at = 0;
     let mut mark = None;
     let mut open = false;
+    let mut blocks = 0;
     for line in text.split_inclusive('\n') {
         let (start, end) = (at, at + line.len());
         at = end;
         let content = line.trim();
-        if let Some(keys) = header(content) {
-            found.push(Place { keys, range: mark.unwrap_or(start)..end });
-            open = true;
-        } else if content.contains("{{") {
+        if content.contains("{{") {
+            blocks += blocks_opened(content);
             open = false;
+        } else if let Some(keys) = header(content) {
+            found.push(Place { keys, range: mark.unwrap_or(start)..end, conditional: blocks > 0 });
+            open = true;
         } else if let (true, false, Some(table)) =
             (open, content.is_empty() || content.starts_with('#'), found.last_mut())
         {
@@ -89,6 +100,19 @@ fn tables(text: &str) -> Vec<Place> {
         mark = (content == MARK).then_some(start);
     }
     found
+}
+
+/// How many actions of a line open a block, less those that end one.
+fn blocks_opened(line: &str) -> i32 {
+    let actions = line.split("{{").skip(1).map(|action| action.trim_start_matches('-').trim_start());
+    let keywords = actions.map(|action| action.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default());
+    keywords
+        .map(|keyword| match keyword {
+            "if" | "range" | "with" | "block" | "define" => 1,
+            "end" => -1,
+            _ => 0,
+        })
+        .sum()
 }
 
 /// The keys of a line that is a table's header.
@@ -124,6 +148,17 @@ mod tests {
         let later = edited.text.replace("crun\"\n", "crun\"\n  # by hand\n  a = 1\n");
         let cut = cut(&later, Dialect::V3, &edited.block, &["wasmtime".into(), "crun".into()]);
         assert_eq!(cut, format!("{USERS}\n"));
+    }
+
+    #[test]
+    fn a_handler_that_an_action_names_or_decides_about_need_not_be_rendered() {
+        let runtimes = "plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes";
+        let text = format!(
+            "[{runtimes}.a]\n{{{{- if .X }}}}\n[{runtimes}.b]\n{{{{ with .Y }}}}{{{{ end }}}}\n[{runtimes}.c]\n{{{{ end -}}}}\n\
+             {{{{ range .Z }}}}\n[{runtimes}.\"{{{{ . }}}}\"]\n{{{{ end }}}}\n[{runtimes}.d]\n"
+        );
+        assert_eq!(unconditional(&text, Dialect::V3), ["a", "d"]);
+        assert_eq!(handlers(&text, Dialect::V3).keys().collect::<Vec<_>>(), ["a", "b", "c", "d"]);
     }
 
     #[test]

@@ -73,6 +73,11 @@ impl System for Node {
         run(&daemon, &["--config", &main, "--config-dir", &folder, "config"], LOOK)
     }
 
+    fn crio_defaults(&self, daemon: &Path) -> Result<String, SystemError> {
+        let files = ["--config", "", "--config-dir", ""];
+        run(&daemon.to_string_lossy(), &[&files[..], &["config", "--default"]].concat(), LOOK)
+    }
+
     fn restart(&self, unit: &str) -> Result<(), SystemError> {
         self.restarted.set(Some(SystemTime::now()));
         // Without this, a unit that failed a few times in a row is refused its next start.

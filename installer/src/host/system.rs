@@ -151,11 +151,18 @@ pub trait System {
     /// If the daemon refuses the file.
     fn config_dump(&self, daemon: &Path, file: Option<&Path>) -> Result<String, SystemError>;
 
-    /// The effective configuration that CRI-O would have with a main file, or without any, and a folder of drop-ins.
+    /// The configuration that CRI-O would have with a main file, or without any, and a folder of drop-ins, as far
+    /// as it differs from [`Self::crio_defaults`].
     ///
     /// # Errors
     /// If CRI-O refuses it.
     fn crio_config(&self, daemon: &Path, main: Option<&Path>, folder: &Path) -> Result<String, SystemError>;
+
+    /// The configuration that CRI-O has without any file.
+    ///
+    /// # Errors
+    /// If CRI-O does not say.
+    fn crio_defaults(&self, daemon: &Path) -> Result<String, SystemError>;
 
     /// Restarts a unit and waits until systemd calls it started.
     ///

@@ -106,7 +106,14 @@ pub fn load(host: &Host, observed: &Observed, loadable: &Loadable) -> Result<Dum
         Loadable::Crio { drop_in } => with_crio_folder(host, observed, drop_in.as_deref()),
     };
     let daemon = observed.platform.kind.daemon();
-    Dump::parse(&printed?).map_err(|error| format!("{daemon} printed no TOML: {}", error.message()))
+    let parse =
+        |text: String| Dump::parse(&text).map_err(|error| format!("{daemon} printed no TOML: {}", error.message()));
+    let dump = parse(printed?)?;
+    if !matches!(loadable, Loadable::Crio { .. }) {
+        return Ok(dump);
+    }
+    let defaults = host.system.crio_defaults(program).map_err(|error| error.to_string())?;
+    Ok(dump.completed(&parse(defaults)?))
 }
 
 fn with_files<T>(host: &Host, files: &[(&Path, &str)], ask: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
@@ -146,13 +153,7 @@ fn with_crio_folder(host: &Host, observed: &Observed, drop_in: Option<&str>) -> 
     let folder = layout.path.parent().unwrap_or(Path::new("/"));
     let fill = || -> Result<(), FileError> {
         host.files.remove_tree(candidate)?;
-        host.files.make_dir(candidate)?;
-        for path in host.files.names(folder).into_iter().map(|name| folder.join(name)) {
-            let content = host.files.read(&path).ok().flatten().filter(|_| path != layout.path);
-            if let (Some(content), Some(name)) = (content, path.file_name()) {
-                host.files.write_new(&candidate.join(name), Attributes::PRIVATE, &mut content.as_slice())?;
-            }
-        }
+        copy_without(host, folder, candidate, &layout.path)?;
         let ours = drop_in.zip(layout.path.file_name());
         ours.map_or(Ok(()), |(text, name)| {
             host.files.write_new(&candidate.join(name), Attributes::PRIVATE, &mut text.as_bytes())
@@ -165,6 +166,21 @@ fn with_crio_folder(host: &Host, observed: &Observed, drop_in: Option<&str>) -> 
         .and_then(|()| host.system.crio_config(program, main, candidate).map_err(|error| error.to_string()));
     host.files.remove_tree(candidate).map_err(|error| error.to_string())?;
     answer
+}
+
+/// Copies a folder as CRI-O reads it: every file, also those in folders below.
+fn copy_without(host: &Host, from: &Path, to: &Path, left_out: &Path) -> Result<(), FileError> {
+    let files = &host.files;
+    files.make_dir(to)?;
+    for name in files.names(from) {
+        let (path, copy) = (from.join(&name), to.join(&name));
+        if files.link_metadata(&path).is_some_and(|entry| entry.is_dir()) {
+            copy_without(host, &path, &copy, left_out)?;
+        } else if let Some(content) = files.read(&path).ok().flatten().filter(|_| path != left_out) {
+            files.write_new(&copy, Attributes::PRIVATE, &mut content.as_slice())?;
+        }
+    }
+    Ok(())
 }
 
 /// Only relative imports need the file's own folder.

@@ -8,7 +8,7 @@ use crate::artifacts::{Artifact, bin_dir, runtimes_dir};
 use crate::host::Files;
 use crate::host::files::temporary;
 use crate::ledger::{self, State};
-use crate::platform::{Form, Platform};
+use crate::platform::{Form, Layout, Platform};
 use crate::target::{Target, WantedSource};
 
 pub(super) fn installed(files: &Files, install_dir: &Path) -> Vec<(String, String)> {
@@ -99,9 +99,16 @@ pub(super) fn missing_dirs(
     missing
 }
 
-pub(super) fn config_leftover(files: &Files, path: &Path) -> Option<PathBuf> {
-    let beside = [temporary(&files.follow(path)), temporary(path)];
-    beside.into_iter().find(|path| files.link_metadata(path).is_some())
+/// Where a new text is prepared: beside the file or, as CRI-O reads every file of its folder, above that.
+pub(super) fn config_prepared(files: &Files, layout: &Layout) -> PathBuf {
+    let beside = temporary(&files.follow(&layout.path));
+    let above = beside.parent().and_then(Path::parent).zip(beside.file_name()).map(|(above, name)| above.join(name));
+    above.filter(|_| layout.form == Form::CrioDropIn).unwrap_or(beside)
+}
+
+pub(super) fn config_leftover(files: &Files, layout: &Layout) -> Option<PathBuf> {
+    let places = [config_prepared(files, layout), temporary(&layout.path)];
+    places.into_iter().find(|path| files.link_metadata(path).is_some())
 }
 
 pub(super) fn own_dirs(files: &Files, install_dir: &Path, state: &State) -> Vec<PathBuf> {

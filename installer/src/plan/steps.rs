@@ -38,6 +38,7 @@ pub(super) fn changes(observed: &Observed, config: Option<&String>, state: &Stat
     if observed.config.as_ref() != config {
         steps.push(Step::Configure {
             path: observed.platform.layout.path.clone(),
+            prepared: observed.config_prepared.clone(),
             text: config.cloned(),
             previous: observed.config.clone(),
             attributes: observed.config_attributes,

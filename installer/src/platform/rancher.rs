@@ -65,7 +65,7 @@ fn layout(seen: &Seen<'_>, rendered: &Path, text: &str) -> Result<Layout, Stop> 
     if let Some(own) = seen.text(&template) {
         let dialect = if newer { Dialect::V3 } else { Dialect::V2 };
         let known = edit::handlers(text, dialect).unwrap_or_default();
-        if template::handlers(&own, dialect).keys().any(|handler| !known.contains_key(handler)) {
+        if template::unconditional(&own, dialect).iter().any(|handler| !known.contains_key(handler)) {
             return Err(not_rendered(rendered, &template));
         }
     }

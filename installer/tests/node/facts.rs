@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use kwasm_api::Runtime;
 use kwasm_api::runtime::RuntimeKind;
@@ -40,6 +40,9 @@ pub(crate) struct Facts {
     /// How that file is made when the daemon is started.
     #[serde(default)]
     pub(crate) rendered: Rendered,
+    /// The program that renders templates, instead of the played renderer.
+    #[serde(skip)]
+    pub(crate) renderer: Option<PathBuf>,
     /// What is installed there.
     #[serde(default)]
     pub(crate) installs: Installs,

@@ -13,6 +13,7 @@ use kwasm_api::runtime::{Bundled, Host as HostSource, Preinstalled, Runtime, Run
 use kwasm_api::{Order, Report};
 use kwasm_installer::artifacts::client::Limits;
 use kwasm_installer::artifacts::network::Network;
+use kwasm_installer::config::dump::Dump;
 use kwasm_installer::failure::Stop;
 use kwasm_installer::host::Files;
 use kwasm_installer::host::files::{Gate, Operation};
@@ -60,6 +61,7 @@ pub(crate) struct Shared {
     pub(crate) loaded: RefCell<Option<Map<String, Json>>>,
     pub(crate) processes: RefCell<Vec<Process>>,
     log: RefCell<Vec<String>>,
+    touched: RefCell<Vec<PathBuf>>,
 }
 
 impl Shared {
@@ -77,8 +79,8 @@ pub(crate) struct Node {
     pub(crate) force: bool,
     pub(crate) limits: Limits,
     pub(crate) network: Network,
-    /// A containerd that is asked instead of the played one.
-    containerd: Option<PathBuf>,
+    /// A real daemon that is asked instead of the played one.
+    daemon: Option<PathBuf>,
 }
 
 impl Node {
@@ -92,11 +94,13 @@ impl Node {
         node
     }
 
-    /// A copy of a tree, whose configuration a real containerd of this version loads.
-    pub(crate) fn under(tree: &str, containerd: &Path, version: &str) -> Self {
+    /// A copy of a tree, whose configuration a real daemon of this version loads; what is a template is rendered by
+    /// `renderer`.
+    pub(crate) fn under(tree: &str, daemon: &Path, version: &str, renderer: &Path) -> Self {
         let mut node = Self::of(tree);
         node.facts.version = version.to_owned();
-        node.containerd = Some(containerd.to_owned());
+        node.facts.renderer = Some(renderer.to_owned());
+        node.daemon = Some(daemon.to_owned());
         node.boot();
         node
     }
@@ -123,7 +127,7 @@ impl Node {
             force: false,
             limits: Limits::default(),
             network: Network::default(),
-            containerd: None,
+            daemon: None,
         };
         node.bundle("wasmtime", "1");
         node
@@ -188,6 +192,11 @@ impl Node {
         self.shared.restarts.get()
     }
 
+    /// What the daemon would have if it were started now.
+    pub(crate) fn dump(&self) -> Dump {
+        self.system().dump().unwrap()
+    }
+
     pub(crate) fn handlers(&self) -> Vec<String> {
         self.shared.loaded.borrow().iter().flat_map(|loaded| loaded.keys().cloned()).collect()
     }
@@ -213,6 +222,11 @@ impl Node {
         self.shared.passed.get()
     }
 
+    /// The paths of all operations that were tried.
+    pub(crate) fn touched(&self) -> Vec<PathBuf> {
+        self.shared.touched.borrow().clone()
+    }
+
     pub(crate) fn log(&self) -> Vec<String> {
         self.shared.log.borrow().clone()
     }
@@ -222,7 +236,7 @@ impl Node {
             root: self.root.path().to_owned(),
             facts: self.facts.clone(),
             shared: Rc::clone(&self.shared),
-            containerd: self.containerd.clone(),
+            daemon: self.daemon.clone(),
         }
     }
 
@@ -309,7 +323,8 @@ pub(crate) fn runtime(name: &str, source: Source) -> Runtime {
 struct CountingGate(Rc<Shared>);
 
 impl Gate for CountingGate {
-    fn pass(&self, _: Operation, _: &Path) -> io::Result<()> {
+    fn pass(&self, _: Operation, path: &Path) -> io::Result<()> {
+        self.0.touched.borrow_mut().push(path.to_owned());
         let number = self.0.passed.get();
         self.0.passed.set(number + 1);
         match self.0.fault.get() {

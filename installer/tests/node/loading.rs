@@ -13,18 +13,19 @@ use toml_edit::{Document, DocumentMut};
 
 /// What a daemon made of its files.
 pub(crate) struct Loaded {
-    parents: &'static [&'static str],
-    version: Option<i64>,
+    pub(crate) parents: &'static [&'static str],
+    pub(crate) version: Option<i64>,
     pub(crate) handlers: Map<String, Json>,
-    rest: Json,
+    pub(crate) rest: Json,
 }
 
 impl Loaded {
     /// As the daemon prints it, what does not matter here being one string.
     pub(crate) fn dump(self) -> String {
         let mut document = DocumentMut::new();
-        if let Some(version) = self.version {
-            document["version"] = toml_edit::value(version);
+        match self.version {
+            Some(version) => document["version"] = toml_edit::value(version),
+            None => document["crio"] = toml_edit::table(),
         }
         document["rest"] = toml_edit::value(self.rest.to_string());
         if let Some(disabled) = self.rest.get("disabled_plugins").and_then(Json::as_array) {
@@ -121,25 +122,6 @@ fn merge_tables(table: &mut dyn toml_edit::TableLike, other: &dyn toml_edit::Tab
     }
 }
 
-/// What CRI-O would make of its file and its folder of drop-ins.
-pub(crate) fn crio(files: &Files, main: Option<&Path>, folder: &Path) -> Result<Loaded, SystemError> {
-    let mut values = main.map_or_else(|| Ok(json!({})), |main| parse(&read(files, main)))?;
-    for path in files.names(folder).into_iter().map(|name| folder.join(name)) {
-        merge(&mut values, parse(&read(files, &path))?, usize::MAX);
-    }
-    let handlers = values.pointer_mut("/crio/runtime/runtimes").map(Json::take);
-    let mut handlers = if let Some(Json::Object(handlers)) = handlers { handlers } else { Map::new() };
-    handlers.entry("runc").or_insert(json!({"runtime_path": "", "runtime_type": ""}));
-    for (name, table) in &handlers {
-        let path = table.get("runtime_path").and_then(Json::as_str).unwrap_or_default();
-        let vm = table.get("runtime_type").and_then(Json::as_str) == Some("vm");
-        if vm && !(path.contains("containerd-shim-") && path.ends_with("-v2")) {
-            return Err(refused(format!("invalid runtime_path for runtime '{name}'")));
-        }
-    }
-    Ok(Loaded { parents: &["crio", "runtime", "runtimes"], version: None, handlers, rest: rest(values) })
-}
-
 /// What a real containerd prints for a file of the tree, or without one. Absolute imports lead into the tree.
 pub(crate) fn ask(files: &Files, root: &Path, containerd: &Path, file: Option<&Path>) -> Result<String, SystemError> {
     let file = file.map(|file| files.follow(file)).filter(|file| files.metadata(file).is_some());
@@ -153,8 +135,14 @@ pub(crate) fn ask(files: &Files, root: &Path, containerd: &Path, file: Option<&P
         }
         _ => command.args(["config", "default"]),
     };
-    let output = command.output().unwrap();
+    let printed = printed(&mut command);
     copy.iter().for_each(|copy| files.remove(copy).unwrap());
+    printed
+}
+
+/// What a command prints.
+pub(crate) fn printed(command: &mut Command) -> Result<String, SystemError> {
+    let output = command.output().unwrap();
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
     let refused = SystemError::Command { command: format!("{command:?}"), words };
     output.status.success().then(|| String::from_utf8(output.stdout).unwrap()).ok_or(refused)
@@ -173,21 +161,21 @@ fn inside(text: &str, root: &Path, file: &Path) -> String {
     document.to_string()
 }
 
-fn read(files: &Files, path: &Path) -> String {
+pub(crate) fn read(files: &Files, path: &Path) -> String {
     String::from_utf8(files.read(path).unwrap().unwrap_or_default()).unwrap()
 }
 
-fn parse(text: &str) -> Result<Json, SystemError> {
+pub(crate) fn parse(text: &str) -> Result<Json, SystemError> {
     let document = Document::parse(text.to_owned()).map_err(|error| refused(error.message().to_owned()))?;
     Ok(json(document.as_item()))
 }
 
-fn refused(words: String) -> SystemError {
+pub(crate) fn refused(words: String) -> SystemError {
     SystemError::Command { command: "containerd config dump".into(), words }
 }
 
 /// Puts one table's values into another's, down to a depth below which tables are replaced.
-fn merge(into: &mut Json, from: Json, depth: usize) {
+pub(crate) fn merge(into: &mut Json, from: Json, depth: usize) {
     match (into, from) {
         (Json::Object(into), Json::Object(from)) if depth > 0 => {
             for (name, value) in from {
@@ -199,7 +187,7 @@ fn merge(into: &mut Json, from: Json, depth: usize) {
 }
 
 /// What is no handler, without what is empty: tables that only lead to handlers.
-fn rest(mut values: Json) -> Json {
+pub(crate) fn rest(mut values: Json) -> Json {
     prune(&mut values);
     if let Json::Object(top) = &mut values {
         top.remove("version");

@@ -1,7 +1,9 @@
 //! What differs from system to system, beyond what every tree shows.
 
 use std::fs;
+use std::path::Path;
 
+use kwasm_api::Runtime;
 use kwasm_installer::failure::Reason;
 
 use crate::facts::Facts;
@@ -136,6 +138,27 @@ fn crio_starts_a_shim_whose_name_ends_in_v2() {
     assert!(drop_in.contains("runtime_type = \"vm\""), "{drop_in}");
     node.must_apply(&[]);
     assert_eq!(differences(&node.tree(), &before), Vec::<String>::new());
+}
+
+#[test]
+fn a_handler_that_crio_has_without_us_is_never_replaced() {
+    for (tree, handler) in [("crio-built-in-handler", "crun"), ("crio-without-crun", "runc")] {
+        let node = Node::of(tree);
+        let theirs = Runtime { handler: handler.into(), ..node.facts.runtimes().remove(0) };
+        assert_eq!(node.must_fail(&[theirs.revise()]).reason, Reason::HandlerConflict, "{tree}");
+    }
+}
+
+#[test]
+fn a_folder_of_which_crio_reads_every_file_never_holds_half_of_one() {
+    let node = Node::of("crio-1.33");
+    let folder = Path::new("/etc/crio/crio.conf.d");
+    node.must_apply(&node.facts.runtimes());
+    node.must_apply(&[]);
+    let mut there = node.touched();
+    there.retain(|path| path.starts_with(folder) && path != folder);
+    there.dedup();
+    assert_eq!(there, [folder.join("99-kwasm.conf")]);
 }
 
 #[test]

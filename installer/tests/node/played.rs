@@ -10,6 +10,7 @@ use kwasm_installer::host::system::{CriStatus, Process, Running, SystemError, Un
 use kwasm_installer::host::{Files, System};
 use serde_json::{Map, Value as Json, json};
 
+use crate::crio;
 use crate::facts::Facts;
 use crate::fake::{Mood, Shared};
 use crate::loading::{self, Loaded};
@@ -19,8 +20,8 @@ pub(crate) struct FakeSystem {
     pub(crate) root: PathBuf,
     pub(crate) facts: Facts,
     pub(crate) shared: Rc<Shared>,
-    /// A containerd that is asked instead of the played one.
-    pub(crate) containerd: Option<PathBuf>,
+    /// A real daemon that is asked instead of the played one.
+    pub(crate) daemon: Option<PathBuf>,
 }
 
 impl FakeSystem {
@@ -34,18 +35,20 @@ impl FakeSystem {
 
     /// The handlers that the daemon would serve if it were started now.
     pub(crate) fn effective(&self) -> Result<Map<String, Json>, SystemError> {
-        let file = Path::new(&self.facts.loaded);
-        if self.facts.is_crio() {
-            let folder = file.with_file_name("crio.conf.d");
-            return loading::crio(&self.files(), Some(file), &folder).map(|loaded| loaded.handlers);
+        let handlers = self.dump()?.handlers();
+        Ok(if self.facts.is_crio() { crio::served(&self.files(), handlers) } else { handlers })
+    }
+
+    /// The configuration that the daemon would have if it were started now.
+    pub(crate) fn dump(&self) -> Result<Dump, SystemError> {
+        let (daemon, file) = (Path::new(""), Path::new(&self.facts.loaded));
+        let read = |printed: String| Dump::parse(&printed).unwrap();
+        if !self.facts.is_crio() {
+            return self.config_dump(daemon, Some(file)).map(read);
         }
-        match &self.containerd {
-            Some(containerd) => {
-                let printed = loading::ask(&self.files(), &self.root, containerd, Some(file))?;
-                Ok(Dump::parse(&printed).unwrap().handlers())
-            }
-            None => self.load(Some(file)).map(|loaded| loaded.handlers),
-        }
+        let main = Some(file).filter(|file| self.files().metadata(file).is_some());
+        let dump = self.crio_config(daemon, main, &file.with_file_name("crio.conf.d")).map(read)?;
+        self.crio_defaults(daemon).map(|defaults| dump.completed(&read(defaults)))
     }
 
     fn start(&self) -> Result<(), SystemError> {
@@ -96,14 +99,21 @@ impl System for FakeSystem {
     }
 
     fn config_dump(&self, _: &Path, file: Option<&Path>) -> Result<String, SystemError> {
-        match &self.containerd {
+        match &self.daemon {
             Some(containerd) => loading::ask(&self.files(), &self.root, containerd, file),
             None => self.load(file).map(|loaded| loaded.dump()),
         }
     }
 
     fn crio_config(&self, _: &Path, main: Option<&Path>, folder: &Path) -> Result<String, SystemError> {
-        loading::crio(&self.files(), main, folder).map(|loaded| loaded.dump())
+        match &self.daemon {
+            Some(crio) => crio::ask(&self.files(), crio, main, folder),
+            None => crio::config(&self.files(), main, folder),
+        }
+    }
+
+    fn crio_defaults(&self, _: &Path) -> Result<String, SystemError> {
+        self.daemon.as_deref().map_or_else(|| Ok(crio::defaults()), crio::ask_defaults)
     }
 
     fn try_out(&self, program: &Path, argument: &str, _: Duration) -> Result<(), SystemError> {

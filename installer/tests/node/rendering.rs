@@ -1,7 +1,9 @@
 //! How distributions make the file that their daemon loads.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use kwasm_installer::host::Files;
 use serde_json::{Map, Value as Json};
@@ -39,7 +41,11 @@ fn rendered(files: &Files, facts: &Facts) -> Option<String> {
         Rendered::Never => None,
         Rendered::FromTemplate => {
             let template = template(files, facts).unwrap_or_else(|| BASE.to_owned());
-            Some(template.replace(BASE, &built_in()?))
+            let built_in = built_in()?;
+            match &facts.renderer {
+                Some(program) => Some(executed(program, &files.locate(Path::new(BUILT_IN)), &template)),
+                None => Some(template.replace(BASE, &built_in)),
+            }
         }
         Rendered::Merged => Some(loading::merged(files, &built_in()?, Path::new("/etc/k0s/containerd.d"))),
         Rendered::Substituted => {
@@ -51,6 +57,17 @@ fn rendered(files: &Files, facts: &Facts) -> Option<String> {
             Some(values.fold(template, |text, (name, value)| text.replace(&format!("${{{name}}}"), value)))
         }
     }
+}
+
+/// What a template renders to, if a real renderer is asked. It must: a k3s that cannot render does not start.
+fn executed(renderer: &Path, built_in: &Path, template: &str) -> String {
+    let mut command = Command::new(renderer);
+    command.arg(built_in).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(template.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}{template}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// The template that counts: the one of containerd 2, where that is the daemon, before the older one.

@@ -30,12 +30,24 @@ impl Files {
     /// # Errors
     /// If it cannot be written; the old content is there then.
     pub fn replace(&self, path: &Path, content: &[u8], attributes: Attributes) -> Result<(), FileError> {
+        self.replace_by(&temporary(&self.follow(path)), path, content, attributes)
+    }
+
+    /// The same with a file that is prepared at another place of the same file system.
+    ///
+    /// # Errors
+    /// If it cannot be written; the old content is there then.
+    pub fn replace_by(
+        &self,
+        prepared: &Path,
+        path: &Path,
+        content: &[u8],
+        attributes: Attributes,
+    ) -> Result<(), FileError> {
         let target = self.follow(path);
-        let temporary = temporary(&target);
-        let result =
-            self.write_new(&temporary, attributes, &mut &*content).and_then(|()| self.rename(&temporary, &target));
+        let result = self.write_new(prepared, attributes, &mut &*content).and_then(|()| self.rename(prepared, &target));
         if result.is_err() {
-            let _ = fs::remove_file(self.locate(&temporary));
+            let _ = fs::remove_file(self.locate(prepared));
         }
         result?;
         self.sync_parent(&target)

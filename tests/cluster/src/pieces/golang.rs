@@ -46,6 +46,17 @@ const CONTAINERD: Program = Program {
     linker_flags: "-s -w",
 };
 
+/// Go's own template engine: nothing else reads a Go template as k3s does.
+const RANCHER_TEMPLATE: Program = Program {
+    name: "rancher-template",
+    package: ".",
+    sources: &[
+        ("go.mod", include_str!("../../rancher-template/go.mod")),
+        ("main.go", include_str!("../../rancher-template/main.go")),
+    ],
+    linker_flags: "-s -w",
+};
+
 /// Every Kubernetes program in one file.
 pub(super) fn hyperkube(session: &Session) -> Result<PathBuf, PieceError> {
     build(&HYPERKUBE, session)
@@ -59,6 +70,11 @@ pub(super) fn helm(session: &Session) -> Result<PathBuf, PieceError> {
 /// The newest containerd.
 pub(super) fn containerd(session: &Session) -> Result<PathBuf, PieceError> {
     build(&CONTAINERD, session)
+}
+
+/// The renderer of k3s' and RKE2's templates.
+pub(super) fn rancher_template(session: &Session) -> Result<PathBuf, PieceError> {
+    build(&RANCHER_TEMPLATE, session)
 }
 
 fn build(program: &Program, session: &Session) -> Result<PathBuf, PieceError> {

@@ -140,6 +140,15 @@ pub fn newest_containerd(session: &Session) -> Result<PathBuf, PieceError> {
     golang::containerd(session)
 }
 
+/// The program that renders containerd's configuration from a template, as k3s and RKE2 do when they start. Built if
+/// it is not in the cache.
+///
+/// # Errors
+/// When it cannot be built.
+pub fn rancher_template(session: &Session) -> Result<PathBuf, PieceError> {
+    golang::rancher_template(session)
+}
+
 /// The OCI archive of the pause image, `registry.k8s.io/pause:3.10`.
 ///
 /// # Errors

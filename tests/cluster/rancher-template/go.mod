@@ -1,0 +1,3 @@
+module kwasm.sh/tests/cluster/rancher-template
+
+go 1.26.0
