@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use kwasm_api::Runtime;
 use kwasm_api::runtime::RuntimeKind;
@@ -22,6 +22,9 @@ pub(crate) struct Facts {
     #[serde(default)]
     #[allow(dead_code, reason = "for people")]
     pub(crate) shape: String,
+    /// Symbolic links of the tree, by their paths: what copies a repository may lose a link, or follow it.
+    #[serde(default)]
+    pub(crate) links: BTreeMap<String, PathBuf>,
     /// Versions of other programs, by their names.
     #[serde(default)]
     pub(crate) versions: BTreeMap<String, String>,

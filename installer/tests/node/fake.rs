@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -87,6 +87,10 @@ impl Node {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/nodes").join(tree);
         let node = Self::empty(Facts::of(tree));
         copy_tree(&source, node.root.path());
+        for (link, target) in &node.facts.links {
+            fs::create_dir_all(node.path(link).parent().unwrap()).unwrap();
+            symlink(target, node.path(link)).unwrap();
+        }
         rendering::remember(&Files::below(node.root.path()), node.root.path(), &node.facts);
         node.boot();
         node
@@ -330,8 +334,6 @@ fn copy_tree(from: &Path, to: &Path) {
         if entry.file_type().unwrap().is_dir() {
             fs::create_dir_all(&target).unwrap();
             copy_tree(&source, &target);
-        } else if entry.file_type().unwrap().is_symlink() {
-            std::os::unix::fs::symlink(fs::read_link(&source).unwrap(), &target).unwrap();
         } else if entry.file_name() != ".keep" && entry.file_name() != "node.json" {
             fs::copy(&source, &target).unwrap();
         }
