@@ -1,5 +1,6 @@
 //! Reading the node. Nothing is changed here, and nothing is decided except what cannot be read at all.
 
+mod candidate;
 mod effective;
 mod inventory;
 
@@ -7,7 +8,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use effective::{Effective, Loadable, effective, load};
+pub use candidate::{LoadError, Loadable, load};
+pub use effective::{Effective, effective};
 
 use crate::artifacts::client::Limits;
 use crate::artifacts::network::Network;
@@ -72,8 +74,12 @@ pub struct Observed {
     pub config: Option<String>,
     /// The text that the daemon loads, where that is another file.
     pub loaded: Option<String>,
+    /// Where its new text is prepared.
+    pub config_draft: PathBuf,
     /// A file beside it that a run left which was cut off.
     pub config_leftover: Option<PathBuf>,
+    /// A file beside the ledger that a run left which was cut off.
+    pub ledger_leftover: Option<PathBuf>,
     /// Mode and owner of the configuration file.
     pub config_attributes: Attributes,
     /// The ledger, if there is one.
@@ -163,7 +169,9 @@ pub fn observe(host: &Host, settings: &Settings, target: &Target) -> Result<Obse
         bare_ledger_folder: ledger.is_none() && Ledger::has_bare_folder(files),
         forced: settings.force,
         fetch_leftovers: fetch::leftovers(files, &install_dir),
-        config_leftover: inventory::config_leftover(files, path),
+        config_leftover: inventory::config_leftover(files, &platform.layout),
+        config_draft: inventory::config_draft(files, &platform.layout),
+        ledger_leftover: Ledger::leftover(files),
         config_attributes: files.metadata(path).as_ref().map_or(Attributes::CONFIG, attributes_of),
         named,
         platform,

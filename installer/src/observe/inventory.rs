@@ -8,7 +8,7 @@ use crate::artifacts::{Artifact, bin_dir, runtimes_dir};
 use crate::host::Files;
 use crate::host::files::temporary;
 use crate::ledger::{self, State};
-use crate::platform::{Form, Platform};
+use crate::platform::{Form, Layout, Platform};
 use crate::target::{Target, WantedSource};
 
 pub(super) fn installed(files: &Files, install_dir: &Path) -> Vec<(String, String)> {
@@ -99,9 +99,18 @@ pub(super) fn missing_dirs(
     missing
 }
 
-pub(super) fn config_leftover(files: &Files, path: &Path) -> Option<PathBuf> {
-    let beside = [temporary(&files.follow(path)), temporary(path)];
-    beside.into_iter().find(|path| files.link_metadata(path).is_some())
+/// CRI-O loads every file of its folder, a half-written one as well: there, a text is prepared beside the folder.
+pub(super) fn config_draft(files: &Files, layout: &Layout) -> PathBuf {
+    let beside = temporary(&files.follow(&layout.path));
+    match (&layout.form, beside.parent(), beside.file_name()) {
+        (Form::CrioDropIn, Some(folder), Some(name)) => folder.with_file_name(name),
+        _ => beside,
+    }
+}
+
+pub(super) fn config_leftover(files: &Files, layout: &Layout) -> Option<PathBuf> {
+    let places = [config_draft(files, layout), temporary(&files.follow(&layout.path)), temporary(&layout.path)];
+    places.into_iter().find(|path| files.link_metadata(path).is_some())
 }
 
 pub(super) fn own_dirs(files: &Files, install_dir: &Path, state: &State) -> Vec<PathBuf> {
