@@ -103,6 +103,17 @@ impl Facts {
         }
     }
 
+    /// The same runtimes, and one beside them.
+    pub(crate) fn more_runtimes(&self) -> Vec<Runtime> {
+        match self.installs {
+            Installs::BundledShim => vec![bundled("spin"), bundled("wasmtime")],
+            Installs::HostOci => {
+                let spin = Runtime { kind: RuntimeKind::Oci, ..on_host("spin", "/usr/bin/crun-wasm") }.revise();
+                [vec![spin], self.runtimes()].concat()
+            }
+        }
+    }
+
     /// Whether any daemon serves CRI there.
     pub(crate) fn serves_cri(&self) -> bool {
         self.restarts > 0

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod attacks;
+mod campaign;
+mod disk;
 mod facts;
 mod failures;
 mod fake;
@@ -13,6 +15,7 @@ mod loading;
 mod oracle;
 mod platforms;
 mod played;
+mod points;
 mod program;
 mod rendering;
 mod server;

@@ -1,11 +1,19 @@
 //! The trees again, with real containerds in the place of the played one.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use kwasm_installer::config::dump::Dump;
+use kwasm_installer::host::Files;
+
+use crate::campaign::{Objection, Road};
+use crate::disk::Disk;
 use crate::facts::{Facts, Rendered};
-use crate::fake::{Node, differences};
+use crate::fake::{Handlers, Moment, Node, differences};
+use crate::faults::{campaign, stride};
+use crate::loading::ask;
 use crate::trees::{ADOPTED, names};
 
 /// Names the containerd programs to ask, separated by colons.
@@ -88,5 +96,48 @@ fn on_every_tree_each_real_containerd_sees_our_handler_and_no_other_difference()
             outcome.map_or_else(|| format!("{:>20}", "-"), |outcome| format!("{outcome:>20}"))
         });
         println!("{tree:36}{}", cells.collect::<String>());
+    }
+}
+
+/// A real containerd, which is asked once about each configuration.
+struct Oracle<'a> {
+    containerd: &'a Path,
+    answers: HashMap<Disk, Result<Handlers, Objection>>,
+}
+
+impl Oracle<'_> {
+    /// The handlers that a node's containerd would serve if it were started at this moment.
+    fn handlers(&mut self, node: &Node, moment: &Moment) -> Result<Handlers, Objection> {
+        let configuration = moment.disk.without("kwasm");
+        let ask = || {
+            node.put(moment);
+            let (files, loaded) = (Files::below(node.root.path()), Path::new(&node.facts.loaded));
+            let printed = ask(&files, node.root.path(), self.containerd, Some(loaded));
+            printed.map(|printed| Dump::parse(&printed).unwrap().handlers()).map_err(|error| error.to_string())
+        };
+        self.answers.entry(configuration).or_insert_with(ask).clone()
+    }
+
+    /// What is on the disk leads to the old handlers or to the new ones.
+    fn judge(&mut self, road: &Road<'_>, booted: &Moment) -> Result<(), Objection> {
+        let [is, old, new] = [booted, road.old, road.new].map(|moment| self.handlers(road.node, moment));
+        let (is, old, new) = (is?, old?, new?);
+        if is == old || is == new { Ok(()) } else { Err(format!("neither old nor new handlers: {:?}", is.keys())) }
+    }
+}
+
+#[test]
+#[ignore = "needs real containerds, named by KWASM_CONTAINERDS"]
+fn after_any_fault_at_any_point_a_real_containerd_loads_the_old_handlers_or_the_new_ones() {
+    for (containerd, version) in containerds() {
+        // Each tree has the containerd that is nearest to its own.
+        let nearest = |facts: &Facts| {
+            let able = containerds().into_iter().map(|(_, version)| version).filter(|version| fits(facts, version));
+            able.min_by_key(|version| release(version)).is_some_and(|nearest| nearest == version)
+        };
+        let trees: Vec<String> = names().into_iter().filter(|tree| nearest(&Facts::of(tree))).collect();
+        let mut oracle = Oracle { containerd: &containerd, answers: HashMap::new() };
+        campaign(&trees, stride(11), &mut |road, booted| oracle.judge(road, booted));
+        println!("containerd {version} was asked about {} configurations", oracle.answers.len());
     }
 }
