@@ -137,7 +137,7 @@ fn after_any_fault_at_any_point_a_real_containerd_loads_the_old_handlers_or_the_
         };
         let trees: Vec<String> = names().into_iter().filter(|tree| nearest(&Facts::of(tree))).collect();
         let mut oracle = Oracle { containerd: &containerd, answers: HashMap::new() };
-        campaign(&trees, stride(11), &mut |road, booted| oracle.judge(road, booted));
+        campaign(&trees, stride(23), &mut |road, booted| oracle.judge(road, booted));
         println!("containerd {version} was asked about {} configurations", oracle.answers.len());
     }
 }
