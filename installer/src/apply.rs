@@ -51,8 +51,8 @@ pub fn check_candidate(host: &Host, observed: &Observed, effective: &Effective, 
     let path = observed.platform.layout.path.display();
     let daemon = observed.platform.kind.daemon();
     let step = format!("load the new {path} with {daemon}");
-    let dump: Dump = load(host, observed, &plan.candidate)
-        .map_err(|words| Stop::unchanged(&step, Reason::CandidateRefused, words))?;
+    let dump: Dump =
+        load(host, observed, &plan.candidate).map_err(|error| error.stop(&step, Reason::CandidateRefused))?;
     let handlers: Vec<String> = plan.expected.entries.iter().map(|entry| entry.handler.clone()).collect();
     let loaded = dump.handlers();
     let absent =
@@ -100,7 +100,7 @@ impl Transaction<'_> {
         (self.progress)("an earlier run did not end: going on from where it stopped");
         Some(Step::Configure {
             path: self.observed.platform.layout.path.clone(),
-            prepared: self.observed.config_prepared.clone(),
+            draft: self.observed.config_draft.clone(),
             text: self.observed.config.clone(),
             previous: previous.clone(),
             attributes: self.observed.config_attributes,
@@ -185,13 +185,17 @@ impl Transaction<'_> {
         if state == self.plan.state { Ok(()) } else { Ledger::settled(self.plan.state.clone()).write(files) }
     }
 
-    /// Undoes what was done, newest first, and says how that went.
+    /// Undoes what was done, newest first, and says how that went. Each step relies on those before it, such as a
+    /// link on the binaries that it leads to: what is beneath a step that cannot be undone stays.
     fn take_back(&self, done: &[Step], stop: &Stop) -> Stop {
         (self.progress)(&format!("failed: {}", stop.to_string().lines().next().unwrap_or_default()));
         let mut troubles: Vec<String> = Vec::new();
         for step in done.iter().rev() {
             (self.progress)(&format!("undo: {step}"));
-            troubles.extend(step.undo(&self.host.files).err().map(|error| error.to_string()));
+            if let Err(error) = step.undo(&self.host.files) {
+                troubles.push(error.to_string());
+                break;
+            }
         }
         // An unfinished earlier run may have left a daemon that has loaded what was just taken away.
         if self.restarts.get() > 0 || self.observed.unfinished().is_some() {
@@ -216,10 +220,15 @@ impl Transaction<'_> {
         Expected { others: self.effective.cri.handlers.keys().cloned().collect(), ..Expected::default() }
     }
 
+    /// Forgets this transaction, but not what a run that was cut off has left on the way to it.
     fn forget(&self) -> Result<(), FileError> {
-        match &self.observed.ledger {
-            Some(ledger) => Ledger::settled(ledger.current.clone()).write(&self.host.files),
-            None => Ledger::remove(&self.host.files),
+        let previous = self.observed.unfinished().unwrap_or(&self.observed.config);
+        let state = self.observed.ledger.as_ref().map(|ledger| ledger.at(previous.as_deref()));
+        let files = &self.host.files;
+        match state.filter(|state| !state.is_empty() || !state.created_dirs.is_empty()).map(Ledger::settled) {
+            Some(ledger) if ledger.stands(files) => Ok(()),
+            Some(ledger) => ledger.write(files),
+            None => Ledger::remove(files),
         }
     }
 }

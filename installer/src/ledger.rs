@@ -149,6 +149,18 @@ impl Ledger {
         Ok(())
     }
 
+    /// Whether the file says this already, with nothing half-written beside it.
+    #[must_use]
+    pub fn stands(&self, files: &Files) -> bool {
+        Self::leftover(files).is_none() && Self::read(files).is_ok_and(|there| there.as_ref() == Some(self))
+    }
+
+    /// A file that a run left which was cut off while it wrote the ledger.
+    #[must_use]
+    pub fn leftover(files: &Files) -> Option<PathBuf> {
+        Some(temporary(Path::new(FILE))).filter(|path| files.link_metadata(path).is_some())
+    }
+
     /// Whether folders of the ledger are there, with nothing in them but what a cut-off run leaves.
     #[must_use]
     pub fn has_bare_folder(files: &Files) -> bool {

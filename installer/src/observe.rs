@@ -1,6 +1,7 @@
 //! Reading the node. Nothing is changed here, and nothing is decided except what cannot be read at all.
 
 mod artifacts;
+mod candidate;
 mod effective;
 mod inventory;
 mod obstacles;
@@ -11,7 +12,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-pub use effective::{Effective, Loadable, effective, load};
+pub use candidate::{LoadError, Loadable, load};
+pub use effective::{Effective, effective};
 
 use artifacts::Bundles;
 
@@ -77,10 +79,12 @@ pub struct Observed {
     pub config: Option<String>,
     /// The text that the daemon loads, where that is another file.
     pub loaded: Option<String>,
-    /// Where a new text for it is prepared.
-    pub config_prepared: PathBuf,
-    /// A file at that place that a run left which was cut off.
+    /// Where its new text is prepared.
+    pub config_draft: PathBuf,
+    /// A file beside it that a run left which was cut off.
     pub config_leftover: Option<PathBuf>,
+    /// A file beside the ledger that a run left which was cut off.
+    pub ledger_leftover: Option<PathBuf>,
     /// Mode and owner of the configuration file.
     pub config_attributes: Attributes,
     /// The ledger, if there is one.
@@ -186,7 +190,8 @@ fn observe_with(
         forced: settings.force,
         fetch_leftovers: fetch::leftovers(files, &install_dir),
         config_leftover: inventory::config_leftover(files, &platform.layout),
-        config_prepared: inventory::config_prepared(files, &platform.layout),
+        config_draft: inventory::config_draft(files, &platform.layout),
+        ledger_leftover: Ledger::leftover(files),
         config_attributes: files.metadata(path).as_ref().map_or(Attributes::CONFIG, attributes_of),
         named,
         platform,

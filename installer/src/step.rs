@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::artifacts::{Artifact, Place};
+use crate::artifacts::{Artifact, Place, uninstall};
 use crate::host::Files;
 use crate::host::files::{Attributes, FileError, temporary};
 use crate::observe::Standing;
@@ -33,8 +33,8 @@ pub enum Step {
     Configure {
         /// The file.
         path: PathBuf,
-        /// Where it is prepared.
-        prepared: PathBuf,
+        /// Where its text is prepared.
+        draft: PathBuf,
         /// Its text; `None`: no file.
         text: Option<String>,
         /// Its text before; `None`: no file.
@@ -44,7 +44,11 @@ pub enum Step {
     },
     /// Remove a file or link that nothing names any more.
     Unlink(PathBuf),
-    /// Remove a folder of ours with all that is in it.
+    /// Put back what a link replaced.
+    PutBack(PathBuf),
+    /// Remove the folder of an artifact.
+    Uninstall(PathBuf),
+    /// Remove another folder of ours with all that is in it.
     Discard(PathBuf),
     /// Remove a directory if it is empty.
     RemoveDir(PathBuf),
@@ -65,10 +69,12 @@ impl Step {
                 }
                 files.link(path, target)
             }
-            Self::Configure { path, prepared, text, attributes, .. } => {
-                configure(files, path, prepared, text.as_deref(), *attributes)
+            Self::Configure { path, draft, text, attributes, .. } => {
+                configure(files, path, draft, text.as_deref(), *attributes)
             }
             Self::Unlink(path) => files.remove(path),
+            Self::PutBack(path) => files.rename(&kept(path), path),
+            Self::Uninstall(folder) => uninstall(files, folder),
             Self::Discard(path) => files.remove_tree(path),
             Self::RemoveDir(path) => files.remove_empty_dir(path).map(drop),
         }
@@ -81,18 +87,15 @@ impl Step {
     pub fn undo(&self, files: &Files) -> Result<(), FileError> {
         match self {
             Self::MakeDir(path) => files.remove_empty_dir(path).map(drop),
-            Self::Install { folder, .. } => {
-                files.remove_tree(&temporary(folder))?;
-                files.remove_tree(folder)
-            }
+            Self::Install { folder, .. } => uninstall(files, folder),
             Self::Link { path, previous, .. } => {
                 files.remove(&temporary(path))?;
                 put_back(files, path, previous)
             }
-            Self::Configure { path, prepared, previous, attributes, .. } => {
-                configure(files, path, prepared, previous.as_deref(), *attributes)
+            Self::Configure { path, draft, previous, attributes, .. } => {
+                configure(files, path, draft, previous.as_deref(), *attributes)
             }
-            Self::Unlink(_) | Self::Discard(_) | Self::RemoveDir(_) => Ok(()),
+            Self::Unlink(_) | Self::PutBack(_) | Self::Uninstall(_) | Self::Discard(_) | Self::RemoveDir(_) => Ok(()),
         }
     }
 }
@@ -118,12 +121,12 @@ fn put_back(files: &Files, path: &Path, previous: &Standing) -> Result<(), FileE
 fn configure(
     files: &Files,
     path: &Path,
-    prepared: &Path,
+    draft: &Path,
     text: Option<&str>,
     attributes: Attributes,
 ) -> Result<(), FileError> {
     match text {
-        Some(text) => files.replace_by(prepared, path, text.as_bytes(), attributes),
+        Some(text) => files.replace_by(draft, path, text.as_bytes(), attributes),
         None => files.remove(path),
     }
 }
@@ -142,7 +145,8 @@ impl fmt::Display for Step {
             Self::Configure { path, text: Some(_), previous: Some(_), .. } => write!(f, "change {}", path.display()),
             Self::Configure { path, text: Some(_), .. } => write!(f, "create {}", path.display()),
             Self::Configure { path, text: None, .. } | Self::Unlink(path) => write!(f, "remove {}", path.display()),
-            Self::Discard(path) => write!(f, "remove the folder {}", path.display()),
+            Self::PutBack(path) => write!(f, "put back {}", path.display()),
+            Self::Uninstall(path) | Self::Discard(path) => write!(f, "remove the folder {}", path.display()),
             Self::RemoveDir(path) => write!(f, "remove the directory {} if it is empty", path.display()),
         }
     }

@@ -126,6 +126,20 @@ impl Artifact {
     }
 }
 
+/// Removes the folder of an artifact: under another name first, because half of it must never pass for the whole.
+///
+/// # Errors
+/// If that fails; what stays is removed at the next run.
+pub fn uninstall(files: &Files, folder: &Path) -> Result<(), FileError> {
+    let aside = temporary(folder);
+    files.remove_tree(&aside)?;
+    if files.link_metadata(folder).is_none() {
+        return Ok(());
+    }
+    files.rename(folder, &aside)?;
+    files.remove_tree(&aside)
+}
+
 /// The folder of the links that configurations name; where KWasm 0.2 kept its binaries.
 #[must_use]
 pub fn bin_dir(install_dir: &Path) -> PathBuf {

@@ -20,7 +20,7 @@ use crate::artifacts::available;
 use crate::artifacts::client::Limits;
 use crate::artifacts::network::Network;
 use crate::failure::{Reason, Stop};
-use crate::host::lock::{self, LOCK};
+use crate::host::lock;
 use crate::host::node::Node;
 use crate::host::{Files, enter};
 use crate::observe::{Host, Settings};
@@ -42,6 +42,8 @@ struct Prelude {
 /// Reads the command line and does what it says.
 #[must_use]
 pub fn main() -> ExitCode {
+    // A directory has its mode from the moment it is there, whoever started this program.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let cli = Cli::parse();
     let command = cli.command.unwrap_or(Do::Apply { order: None, dry_run: false });
     let (mut prelude, inside) = match prelude(&command, &cli.options) {
@@ -111,11 +113,11 @@ fn dispatch(command: &Do, prelude: &Prelude) -> Answer {
     let started = Instant::now();
     let progress = |line: &str| eprintln!("[{:6.2} s] {line}", started.elapsed().as_secs_f64());
     let waiting = || progress("another kwasm-installer is working on this node: waiting for it");
-    let _lock = match lock::take(Path::new(LOCK), prelude.settings.lock_patience, waiting) {
-        Ok(lock) => lock,
-        Err(error) => return Answer::refused(Stop::unchanged("lock the node", Reason::NodeBusy, error)),
-    };
     let host = Host { files: Files::below("/"), system: Box::new(Node::default()) };
+    let _lock = match lock::take(&host.files, prelude.settings.lock_patience, waiting) {
+        Ok(lock) => lock,
+        Err(error) => return Answer::refused(Stop::unchanged("lock the node", error.reason(), error)),
+    };
     let settings = &prelude.settings;
     let target = match asked::target(command, prelude, &host) {
         Ok(Some(target)) => target,

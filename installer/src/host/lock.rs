@@ -1,15 +1,17 @@
 //! One installer at a time on a node.
 
 use std::fs::File;
-use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
+use super::files::{FileError, Files};
+use crate::failure::Reason;
+
 /// Where the lock is. The kernel drops it with its owner, and `/run` does not survive a reboot.
-pub const LOCK: &str = "/run/kwasm-installer.lock";
+const LOCK: &str = "/run/kwasm-installer.lock";
 
 /// Held until dropped.
 #[derive(Debug)]
@@ -23,17 +25,31 @@ pub enum LockError {
     /// Another installer kept it.
     #[error("another kwasm-installer has been working on this node for more than {0} s")]
     Busy(u64),
-    /// The file cannot be locked.
+    /// There is no file to lock.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The kernel refuses.
     #[error("cannot lock {LOCK}: {0}")]
-    File(#[from] io::Error),
+    Lock(#[from] Errno),
+}
+
+impl LockError {
+    /// In one word.
+    #[must_use]
+    pub const fn reason(&self) -> Reason {
+        match self {
+            Self::Busy(_) => Reason::NodeBusy,
+            Self::File(_) | Self::Lock(_) => Reason::FileNotChanged,
+        }
+    }
 }
 
 /// Takes the lock; `waiting` is called once if somebody else has it.
 ///
 /// # Errors
 /// If it cannot be had within `patience`.
-pub fn take(path: &Path, patience: Duration, mut waiting: impl FnMut()) -> Result<Lock, LockError> {
-    let file = File::options().create(true).truncate(false).write(true).open(path)?;
+pub fn take(files: &Files, patience: Duration, mut waiting: impl FnMut()) -> Result<Lock, LockError> {
+    let file = files.open_lock(Path::new(LOCK))?;
     let started = Instant::now();
     let mut told = false;
     loop {
@@ -47,7 +63,7 @@ pub fn take(path: &Path, patience: Duration, mut waiting: impl FnMut()) -> Resul
                 std::thread::sleep(Duration::from_millis(100));
             }
             Err(Errno::INTR) => {}
-            Err(error) => return Err(LockError::File(error.into())),
+            Err(error) => return Err(error.into()),
         }
     }
 }
@@ -56,16 +72,31 @@ pub fn take(path: &Path, patience: Duration, mut waiting: impl FnMut()) -> Resul
 mod tests {
     use super::*;
 
+    fn node() -> (tempfile::TempDir, Files) {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("run")).unwrap();
+        let files = Files::below(root.path());
+        (root, files)
+    }
+
     #[test]
     fn a_second_installer_waits_and_then_says_so() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("lock");
-        let first = take(&path, Duration::ZERO, || {}).unwrap();
+        let (_root, files) = node();
+        let first = take(&files, Duration::ZERO, || {}).unwrap();
         let mut told = 0;
-        let error = take(&path, Duration::from_millis(150), || told += 1).unwrap_err();
+        let error = take(&files, Duration::from_millis(150), || told += 1).unwrap_err();
         assert!(matches!(error, LockError::Busy(_)), "{error}");
         assert_eq!(told, 1);
         drop(first);
-        take(&path, Duration::ZERO, || {}).unwrap();
+        take(&files, Duration::ZERO, || {}).unwrap();
+    }
+
+    #[test]
+    fn a_node_that_has_no_place_for_the_lock_says_so() {
+        let (root, files) = node();
+        std::fs::remove_dir(root.path().join("run")).unwrap();
+        let error = take(&files, Duration::ZERO, || {}).unwrap_err();
+        assert_eq!(error.to_string(), format!("create {LOCK}: No such file or directory (os error 2)"));
+        assert_eq!(error.reason(), Reason::FileNotChanged);
     }
 }

@@ -108,15 +108,17 @@ pub(super) fn missing_dirs(
     missing
 }
 
-/// Where a new text is prepared: beside the file or, as CRI-O reads every file of its folder, above that.
-pub(super) fn config_prepared(files: &Files, layout: &Layout) -> PathBuf {
+/// CRI-O loads every file of its folder, a half-written one as well: there, a text is prepared beside the folder.
+pub(super) fn config_draft(files: &Files, layout: &Layout) -> PathBuf {
     let beside = temporary(&files.follow(&layout.path));
-    let above = beside.parent().and_then(Path::parent).zip(beside.file_name()).map(|(above, name)| above.join(name));
-    above.filter(|_| layout.form == Form::CrioDropIn).unwrap_or(beside)
+    match (&layout.form, beside.parent(), beside.file_name()) {
+        (Form::CrioDropIn, Some(folder), Some(name)) => folder.with_file_name(name),
+        _ => beside,
+    }
 }
 
 pub(super) fn config_leftover(files: &Files, layout: &Layout) -> Option<PathBuf> {
-    let places = [config_prepared(files, layout), temporary(&layout.path)];
+    let places = [config_draft(files, layout), temporary(&files.follow(&layout.path)), temporary(&layout.path)];
     places.into_iter().find(|path| files.link_metadata(path).is_some())
 }
 

@@ -38,7 +38,7 @@ pub(super) fn changes(observed: &Observed, config: Option<&String>, state: &Stat
     if observed.config.as_ref() != config {
         steps.push(Step::Configure {
             path: observed.platform.layout.path.clone(),
-            prepared: observed.config_prepared.clone(),
+            draft: observed.config_draft.clone(),
             text: config.cloned(),
             previous: observed.config.clone(),
             attributes: observed.config_attributes,
@@ -64,33 +64,19 @@ pub(super) fn created_dirs(observed: &Observed, state: &State, cleanup: &[Step])
 pub(super) fn cleanup(observed: &Observed, target: &Target) -> Vec<Step> {
     let dir = &observed.install_dir;
     let runtimes = runtimes_dir(dir);
-    let in_use = |folder: &Path| observed.processes.iter().any(|process| process.program.starts_with(folder));
     let wanted_folders: BTreeSet<PathBuf> = observed.artifacts.values().map(|artifact| artifact.folder(dir)).collect();
-    let mut wanted_links: BTreeSet<PathBuf> = observed.artifacts.values().map(|artifact| artifact.link(dir)).collect();
-    wanted_links.extend(observed.own_names().into_iter().map(|(link, _)| link));
-    let mut steps = Vec::new();
-    for (path, standing) in &observed.links {
-        let ours =
-            matches!(standing, Standing::Link(to) if to.starts_with(&runtimes) && !in_use(to.parent().unwrap_or(to)));
-        let replaced = *standing == Standing::File && wanted_links.contains(path);
-        let named = matches!(standing, Standing::Link(_)) && observed.state.named.contains(path);
-        if (ours || named) && !wanted_links.contains(path) {
-            steps.push(Step::Unlink(path.clone()));
-        } else if replaced {
-            steps.push(Step::Unlink(kept(path)));
-        } else if is_leftover(path) {
-            steps.push(Step::Unlink(path.clone()));
-        }
-    }
-    steps.extend(observed.config_leftover.iter().cloned().map(Step::Unlink));
+    let mut steps = unlinks(observed);
+    steps.extend(observed.config_leftover.iter().chain(&observed.ledger_leftover).cloned().map(Step::Unlink));
     steps.extend(observed.fetch_leftovers.iter().cloned().map(Step::Discard));
     let mut kept_folders = wanted_folders.clone();
     for (name, digest) in &observed.installed {
         let folder = runtimes.join(name).join(digest);
-        if in_use(&folder) {
+        if in_use(observed, &folder) {
             kept_folders.insert(folder);
-        } else if !wanted_folders.contains(&folder) {
+        } else if is_leftover(&folder) {
             steps.push(Step::Discard(folder));
+        } else if !wanted_folders.contains(&folder) {
+            steps.push(Step::Uninstall(folder));
         }
     }
     if target.runtimes.is_empty() && kept_folders.is_empty() {
@@ -98,6 +84,39 @@ pub(super) fn cleanup(observed: &Observed, target: &Target) -> Vec<Step> {
         steps.extend(observed.own_dirs.iter().rev().cloned().map(Step::RemoveDir));
     }
     steps
+}
+
+fn unlinks(observed: &Observed) -> Vec<Step> {
+    let dir = &observed.install_dir;
+    let runtimes = runtimes_dir(dir);
+    let mut wanted: BTreeSet<PathBuf> = observed.artifacts.values().map(|artifact| artifact.link(dir)).collect();
+    wanted.extend(observed.own_names().into_iter().map(|(link, _)| link));
+    let (mut steps, mut put_back) = (Vec::new(), Vec::new());
+    for (path, standing) in &observed.links {
+        let ours = matches!(standing, Standing::Link(to)
+            if to.starts_with(&runtimes) && !in_use(observed, to.parent().unwrap_or(to)));
+        let named = matches!(standing, Standing::Link(_)) && observed.state.named.contains(path);
+        if *standing == Standing::File && wanted.contains(path) {
+            steps.push(Step::Unlink(kept(path)));
+        } else if (ours || named) && !wanted.contains(path) && replaced_in_vain(observed, path) {
+            put_back.push(path.clone());
+        } else if (ours || named) && !wanted.contains(path) || is_leftover(path) {
+            steps.push(Step::Unlink(path.clone()));
+        }
+    }
+    steps.retain(|step| !put_back.iter().any(|path| *step == Step::Unlink(kept(path))));
+    steps.extend(put_back.into_iter().map(Step::PutBack));
+    steps
+}
+
+fn in_use(observed: &Observed, folder: &Path) -> bool {
+    observed.processes.iter().any(|process| process.program.starts_with(folder))
+}
+
+/// Whether a run that was cut off put its link in the place of somebody else's file.
+fn replaced_in_vain(observed: &Observed, link: &Path) -> bool {
+    let known = observed.state.artifacts.iter().any(|artifact| artifact.link(&observed.install_dir) == link);
+    !known && observed.links.contains_key(&kept(link))
 }
 
 /// A name that only an interrupted run leaves.

@@ -22,6 +22,9 @@ pub(crate) struct Facts {
     #[serde(default)]
     #[allow(dead_code, reason = "for people")]
     pub(crate) shape: String,
+    /// Symbolic links of the tree, by their paths: what copies a repository may lose a link, or follow it.
+    #[serde(default)]
+    pub(crate) links: BTreeMap<String, PathBuf>,
     /// Versions of other programs, by their names.
     #[serde(default)]
     pub(crate) versions: BTreeMap<String, String>,
@@ -99,6 +102,17 @@ impl Facts {
             Installs::HostOci => {
                 let runtime = on_host("wasmtime", "/usr/bin/crun-wasm");
                 vec![Runtime { kind: RuntimeKind::Oci, ..runtime }.revise()]
+            }
+        }
+    }
+
+    /// The same runtimes, and one beside them.
+    pub(crate) fn more_runtimes(&self) -> Vec<Runtime> {
+        match self.installs {
+            Installs::BundledShim => vec![bundled("spin"), bundled("wasmtime")],
+            Installs::HostOci => {
+                let spin = Runtime { kind: RuntimeKind::Oci, ..on_host("spin", "/usr/bin/crun-wasm") }.revise();
+                [vec![spin], self.runtimes()].concat()
             }
         }
     }

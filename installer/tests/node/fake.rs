@@ -3,8 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -16,16 +15,18 @@ use kwasm_installer::artifacts::network::Network;
 use kwasm_installer::config::dump::Dump;
 use kwasm_installer::failure::Stop;
 use kwasm_installer::host::Files;
-use kwasm_installer::host::files::{Gate, Operation};
-use kwasm_installer::host::system::Process;
+use kwasm_installer::host::system::{Process, SystemError};
 use kwasm_installer::observe::{Host, Settings};
 use kwasm_installer::render;
 use kwasm_installer::run::{carry_out, prepare};
 use kwasm_installer::target::Target;
 use serde_json::{Map, Value as Json};
+use tempfile::TempDir;
 
+use crate::disk::Disk;
 use crate::facts::Facts;
 use crate::played::FakeSystem;
+use crate::points::{Counted, Points};
 use crate::rendering;
 
 /// What the daemon does when it is asked to start.
@@ -43,37 +44,40 @@ pub(crate) enum Mood {
     CannotRun(&'static str),
 }
 
-/// When file operations fail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// From this operation on nothing happens any more, as if the process had been killed.
-    Crash(usize),
-    /// This one operation fails.
-    Error(usize, rustix::io::Errno),
-}
-
 #[derive(Default)]
 pub(crate) struct Shared {
-    passed: Cell<usize>,
-    fault: Cell<Option<Fault>>,
+    pub(crate) points: Rc<Points>,
     pub(crate) mood: Cell<Mood>,
     pub(crate) restarts: Cell<u32>,
-    pub(crate) loaded: RefCell<Option<Map<String, Json>>>,
+    pub(crate) loaded: RefCell<Option<Handlers>>,
     pub(crate) processes: RefCell<Vec<Process>>,
     log: RefCell<Vec<String>>,
-    touched: RefCell<Vec<PathBuf>>,
 }
 
-impl Shared {
-    pub(crate) fn dead(&self) -> bool {
-        matches!(self.fault.get(), Some(Fault::Crash(at)) if self.passed.get() >= at)
+/// Handlers with their tables.
+pub(crate) type Handlers = Map<String, Json>;
+
+/// All of a node that a run can change.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Moment {
+    pub(crate) disk: Disk,
+    /// What the daemon that runs has loaded; `None`: it does not run.
+    pub(crate) loaded: Option<Handlers>,
+}
+
+impl Moment {
+    /// Without the files that only a run that was cut off leaves.
+    pub(crate) fn without_drafts(&self) -> BTreeMap<String, String> {
+        let mut shown = self.disk.shown();
+        shown.retain(|name, _| !name.ends_with(".kwasm-new"));
+        shown
     }
 }
 
 /// A node that a test works on.
 pub(crate) struct Node {
-    pub(crate) root: tempfile::TempDir,
-    bundle: tempfile::TempDir,
+    pub(crate) root: TempDir,
+    bundle: TempDir,
     pub(crate) facts: Facts,
     shared: Rc<Shared>,
     pub(crate) force: bool,
@@ -89,6 +93,10 @@ impl Node {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/nodes").join(tree);
         let node = Self::empty(Facts::of(tree));
         copy_tree(&source, node.root.path());
+        for (link, target) in &node.facts.links {
+            fs::create_dir_all(node.path(link).parent().unwrap()).unwrap();
+            symlink(target, node.path(link)).unwrap();
+        }
         rendering::remember(&Files::below(node.root.path()), node.root.path(), &node.facts);
         node.boot();
         node
@@ -115,13 +123,13 @@ impl Node {
     }
 
     fn empty(facts: Facts) -> Self {
-        let root = tempfile::tempdir().unwrap();
+        let root = in_memory();
         for folder in ["run", "opt", "etc", "var/lib", "usr/bin", "usr/local/bin"] {
             fs::create_dir_all(root.path().join(folder)).unwrap();
         }
         let node = Self {
             root,
-            bundle: tempfile::tempdir().unwrap(),
+            bundle: in_memory(),
             facts,
             shared: Rc::default(),
             force: false,
@@ -211,20 +219,39 @@ impl Node {
         self.shared.processes.borrow_mut().clear();
     }
 
-    /// Sets a fault and starts to count file operations.
-    pub(crate) fn fault(&self, fault: Option<Fault>) {
-        self.shared.fault.set(fault);
-        self.shared.passed.set(0);
+    /// The points of a run.
+    pub(crate) fn points(&self) -> &Points {
+        &self.shared.points
     }
 
-    /// How many file operations were tried since [`Self::fault`].
-    pub(crate) fn operations(&self) -> usize {
-        self.shared.passed.get()
+    /// The node as it is now.
+    pub(crate) fn moment(&self) -> Moment {
+        Moment { disk: Disk::of(self.root.path()), loaded: self.shared.loaded.borrow().clone() }
     }
 
-    /// The paths of all operations that were tried.
-    pub(crate) fn touched(&self) -> Vec<PathBuf> {
-        self.shared.touched.borrow().clone()
+    /// Makes the node what it was at a moment.
+    pub(crate) fn put(&self, moment: &Moment) {
+        moment.disk.put(self.root.path());
+        self.shared.loaded.replace(moment.loaded.clone());
+    }
+
+    /// Whether every program of ours that the daemon's handlers name is there.
+    pub(crate) fn has_programs(&self) -> Result<(), String> {
+        let files = Files::below(self.root.path());
+        let named = |table: &Json| {
+            let named = [table.get("runtime_type"), table.get("runtime_path"), table.pointer("/options/BinaryName")];
+            named.map(|path| path.and_then(Json::as_str).unwrap_or_default().to_owned())
+        };
+        let loaded = self.shared.loaded.borrow();
+        let ours = loaded.iter().flat_map(Map::values).flat_map(named).filter(|path| path.contains("/kwasm/"));
+        let lost = ours.into_iter().find(|path| files.metadata(Path::new(path)).is_none());
+        lost.map_or(Ok(()), |path| Err(format!("a handler names {path}, which is not there")))
+    }
+
+    /// The power fails and comes back.
+    pub(crate) fn power_cut(&self) -> Result<(), SystemError> {
+        rendering::forget_run(self.root.path());
+        self.system().start()
     }
 
     pub(crate) fn log(&self) -> Vec<String> {
@@ -241,7 +268,7 @@ impl Node {
     }
 
     fn host(&self) -> Host {
-        let gate = CountingGate(Rc::clone(&self.shared));
+        let gate = Counted(Rc::clone(&self.shared.points));
         Host { files: Files::gated(self.root.path(), Box::new(gate)), system: Box::new(self.system()) }
     }
 
@@ -288,9 +315,7 @@ impl Node {
 
     /// Every file, link and directory with its content; `/run` forgets, so it is left out.
     pub(crate) fn tree(&self) -> BTreeMap<String, String> {
-        let mut found = BTreeMap::new();
-        walk(self.root.path(), self.root.path(), &mut found);
-        found
+        Disk::of(self.root.path()).shown()
     }
 }
 
@@ -320,23 +345,9 @@ pub(crate) fn runtime(name: &str, source: Source) -> Runtime {
     .revise()
 }
 
-struct CountingGate(Rc<Shared>);
-
-impl Gate for CountingGate {
-    fn pass(&self, _: Operation, path: &Path) -> io::Result<()> {
-        self.0.touched.borrow_mut().push(path.to_owned());
-        let number = self.0.passed.get();
-        self.0.passed.set(number + 1);
-        match self.0.fault.get() {
-            Some(Fault::Crash(at)) if number >= at => Err(io::Error::other("crashed")),
-            Some(Fault::Error(at, error)) if number == at => Err(error.into()),
-            _ => Ok(()),
-        }
-    }
-
-    fn syncs(&self) -> bool {
-        false
-    }
+/// A folder that costs no disk, where there is such a place: campaigns make a hundred thousand trees.
+fn in_memory() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
 fn copy_tree(from: &Path, to: &Path) {
@@ -345,8 +356,6 @@ fn copy_tree(from: &Path, to: &Path) {
         if entry.file_type().unwrap().is_dir() {
             fs::create_dir_all(&target).unwrap();
             copy_tree(&source, &target);
-        } else if entry.file_type().unwrap().is_symlink() {
-            std::os::unix::fs::symlink(fs::read_link(&source).unwrap(), &target).unwrap();
         } else if entry.file_name() != ".keep" && entry.file_name() != "node.json" {
             fs::copy(&source, &target).unwrap();
         }
@@ -358,25 +367,4 @@ pub(crate) fn differences(one: &BTreeMap<String, String>, other: &BTreeMap<Strin
     let names = one.keys().chain(other.keys()).collect::<std::collections::BTreeSet<_>>();
     let differing = names.into_iter().filter(|name| one.get(*name) != other.get(*name));
     differing.map(|name| format!("{name}: {:?} instead of {:?}", one.get(name), other.get(name))).collect()
-}
-
-fn walk(root: &Path, folder: &Path, found: &mut BTreeMap<String, String>) {
-    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
-        let path = entry.path();
-        let name = path.strip_prefix(root).unwrap().display().to_string();
-        let metadata = entry.metadata().unwrap();
-        if name == "run" {
-            continue;
-        }
-        let mode = metadata.permissions().mode() & 0o7777;
-        if metadata.is_dir() {
-            found.insert(name, format!("directory {mode:o}"));
-            walk(root, &path, found);
-        } else if metadata.is_symlink() {
-            found.insert(name, format!("link to {}", fs::read_link(&path).unwrap().display()));
-        } else {
-            let content = fs::read(&path).unwrap();
-            found.insert(name, format!("{mode:o} {}", String::from_utf8_lossy(&content)));
-        }
-    }
 }

@@ -84,6 +84,14 @@ impl Registry {
     }
 }
 
+/// A runtime `spin` that is fetched from an image, and its registry.
+pub(crate) fn pulled() -> (Server, Runtime) {
+    let registry = Registry::with(vec![layer("one")]);
+    let server = registry.serve();
+    let runtime = registry.runtime(&server);
+    (server, runtime)
+}
+
 fn descriptor(content: &[u8]) -> Json {
     json!({"digest": format!("sha256:{}", sha256(content)), "size": content.len()})
 }

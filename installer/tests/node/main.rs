@@ -4,7 +4,9 @@
 
 mod attacks;
 mod bad_input;
+mod campaign;
 mod crio;
+mod disk;
 mod facts;
 mod failures;
 mod fake;
@@ -15,6 +17,7 @@ mod loading;
 mod oracle;
 mod platforms;
 mod played;
+mod points;
 mod program;
 mod rendering;
 mod server;

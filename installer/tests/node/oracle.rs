@@ -1,6 +1,6 @@
 //! The trees again, with real daemons and Go's own template engine in the place of the played ones.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,9 +8,15 @@ use std::process::Command;
 
 use kwasm_api::Runtime;
 use kwasm_api::runtime::OptionValue;
+use kwasm_installer::config::dump::Dump;
+use kwasm_installer::host::Files;
 
+use crate::campaign::{Objection, Road};
+use crate::disk::Disk;
 use crate::facts::{Facts, Rendered};
-use crate::fake::{Node, bundled, differences};
+use crate::fake::{Handlers, Moment, Node, bundled, differences};
+use crate::faults::{campaign, stride};
+use crate::loading::ask;
 use crate::trees::{ADOPTED, names};
 
 /// Names the containerd programs to ask, separated by colons.
@@ -181,5 +187,50 @@ fn an_option_that_looks_like_an_action_reaches_containerd_as_it_was_ordered() {
         let node = daemon.under("k3s-1.28");
         node.must_apply(std::slice::from_ref(&runtime));
         assert_eq!(node.dump().handlers()["wasmtime"]["options"][text], text, "{daemon}");
+    }
+}
+
+/// A real containerd, which is asked once about each configuration.
+struct Oracle<'a> {
+    containerd: &'a Path,
+    answers: HashMap<Disk, Result<Handlers, Objection>>,
+}
+
+impl Oracle<'_> {
+    /// The handlers that a node's containerd would serve if it were started at this moment.
+    fn handlers(&mut self, node: &Node, moment: &Moment) -> Result<Handlers, Objection> {
+        let configuration = moment.disk.without("kwasm");
+        let ask = || {
+            node.put(moment);
+            let (files, loaded) = (Files::below(node.root.path()), Path::new(&node.facts.loaded));
+            let printed = ask(&files, node.root.path(), self.containerd, Some(loaded));
+            printed.map(|printed| Dump::parse(&printed).unwrap().handlers()).map_err(|error| error.to_string())
+        };
+        self.answers.entry(configuration).or_insert_with(ask).clone()
+    }
+
+    /// What is on the disk leads to the old handlers or to the new ones.
+    fn judge(&mut self, road: &Road<'_>, booted: &Moment) -> Result<(), Objection> {
+        let [is, old, new] = [booted, road.old, road.new].map(|moment| self.handlers(road.node, moment));
+        let (is, old, new) = (is?, old?, new?);
+        if is == old || is == new { Ok(()) } else { Err(format!("neither old nor new handlers: {:?}", is.keys())) }
+    }
+}
+
+#[test]
+#[ignore = "needs real containerds, named by KWASM_CONTAINERDS"]
+fn after_any_fault_at_any_point_a_real_containerd_loads_the_old_handlers_or_the_new_ones() {
+    let daemons: Vec<Daemon> = Daemon::all().into_iter().filter(|daemon| !daemon.is_crio).collect();
+    // Each tree has the containerd that is nearest to its own.
+    let nearest = |facts: &Facts| {
+        let able = daemons.iter().filter(|daemon| daemon.fits(facts));
+        able.min_by_key(|daemon| release(&daemon.version)).map(|daemon| &daemon.program)
+    };
+    for Daemon { program, version, .. } in &daemons {
+        let trees: Vec<String> =
+            names().into_iter().filter(|tree| nearest(&Facts::of(tree)) == Some(program)).collect();
+        let mut oracle = Oracle { containerd: program, answers: HashMap::new() };
+        campaign(&trees, stride(23), &mut |road, booted| oracle.judge(road, booted));
+        println!("containerd {version} was asked about {} configurations", oracle.answers.len());
     }
 }

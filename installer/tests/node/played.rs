@@ -1,5 +1,6 @@
 //! The system around a node's files, played: a daemon that reads its configuration as the real one does.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use crate::crio;
 use crate::facts::Facts;
 use crate::fake::{Mood, Shared};
 use crate::loading::{self, Loaded};
+use crate::points::Point;
 use crate::rendering;
 
 pub(crate) struct FakeSystem {
@@ -41,22 +43,43 @@ impl FakeSystem {
 
     /// The configuration that the daemon would have if it were started now.
     pub(crate) fn dump(&self) -> Result<Dump, SystemError> {
-        let (daemon, file) = (Path::new(""), Path::new(&self.facts.loaded));
+        let file = Path::new(&self.facts.loaded);
         let read = |printed: String| Dump::parse(&printed).unwrap();
         if !self.facts.is_crio() {
-            return self.config_dump(daemon, Some(file)).map(read);
+            return self.dumped(Some(file)).map(read);
         }
         let main = Some(file).filter(|file| self.files().metadata(file).is_some());
-        let dump = self.crio_config(daemon, main, &file.with_file_name("crio.conf.d")).map(read)?;
-        self.crio_defaults(daemon).map(|defaults| dump.completed(&read(defaults)))
+        let dump = self.crio_dumped(main, &file.with_file_name("crio.conf.d")).map(read)?;
+        self.crio_built_in().map(|defaults| dump.completed(&read(defaults)))
     }
 
-    fn start(&self) -> Result<(), SystemError> {
+    fn dumped(&self, file: Option<&Path>) -> Result<String, SystemError> {
+        match &self.daemon {
+            Some(containerd) => loading::ask(&self.files(), &self.root, containerd, file),
+            None => self.load(file).map(|loaded| loaded.dump()),
+        }
+    }
+
+    fn crio_dumped(&self, main: Option<&Path>, folder: &Path) -> Result<String, SystemError> {
+        match &self.daemon {
+            Some(crio) => crio::ask(&self.files(), crio, main, folder),
+            None => crio::config(&self.files(), main, folder),
+        }
+    }
+
+    fn crio_built_in(&self) -> Result<String, SystemError> {
+        self.daemon.as_deref().map_or_else(|| Ok(crio::defaults()), crio::ask_defaults)
+    }
+
+    /// A command is a point.
+    fn call(&self, call: &'static str) -> Result<(), SystemError> {
+        let failed = |error: io::Error| SystemError::Start { command: call.to_owned(), reason: error.to_string() };
+        self.shared.points.pass(Point::Call(call)).map_err(failed)
+    }
+
+    pub(crate) fn start(&self) -> Result<(), SystemError> {
         let failed =
             || SystemError::Command { command: format!("systemctl restart {}", self.unit()), words: "failed".into() };
-        if self.shared.dead() {
-            return Err(failed());
-        }
         self.shared.restarts.set(self.shared.restarts.get() + 1);
         *self.shared.loaded.borrow_mut() = None;
         rendering::render(&self.files(), &self.facts);
@@ -82,6 +105,7 @@ impl FakeSystem {
 
 impl System for FakeSystem {
     fn units(&self, _: &[&str]) -> Result<Vec<Unit>, SystemError> {
+        self.call("systemctl show")?;
         Ok(self.facts.units.clone())
     }
 
@@ -94,29 +118,28 @@ impl System for FakeSystem {
     }
 
     fn daemon_version(&self, program: &Path) -> Result<String, SystemError> {
+        self.call("--version")?;
         let name = program.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         Ok(self.facts.versions.get(name).unwrap_or(&self.facts.version).clone())
     }
 
     fn config_dump(&self, _: &Path, file: Option<&Path>) -> Result<String, SystemError> {
-        match &self.daemon {
-            Some(containerd) => loading::ask(&self.files(), &self.root, containerd, file),
-            None => self.load(file).map(|loaded| loaded.dump()),
-        }
+        self.call("containerd config dump")?;
+        self.dumped(file)
     }
 
     fn crio_config(&self, _: &Path, main: Option<&Path>, folder: &Path) -> Result<String, SystemError> {
-        match &self.daemon {
-            Some(crio) => crio::ask(&self.files(), crio, main, folder),
-            None => crio::config(&self.files(), main, folder),
-        }
+        self.call("crio config")?;
+        self.crio_dumped(main, folder)
     }
 
     fn crio_defaults(&self, _: &Path) -> Result<String, SystemError> {
-        self.daemon.as_deref().map_or_else(|| Ok(crio::defaults()), crio::ask_defaults)
+        self.call("crio config --default")?;
+        self.crio_built_in()
     }
 
     fn try_out(&self, program: &Path, argument: &str, _: Duration) -> Result<(), SystemError> {
+        self.call("try a program out")?;
         let command = || format!("{} {argument}", program.file_name().unwrap().display());
         match self.shared.mood.get() {
             Mood::CannotRun(words) => Err(SystemError::Command { command: command(), words: words.to_owned() }),
@@ -126,23 +149,29 @@ impl System for FakeSystem {
 
     fn restart(&self, unit: &str) -> Result<(), SystemError> {
         assert!(self.facts.units.iter().any(|known| known.name == unit), "there is no unit {unit}");
-        self.start()
+        self.call("systemctl restart")?;
+        self.start()?;
+        // The other side of it: the daemon has been restarted, and nobody knows yet.
+        self.call("after systemctl restart")
     }
 
     fn end_init(&self) -> Result<(), SystemError> {
         assert!(self.facts.units.is_empty(), "systemd is not to be ended");
-        self.start()
+        self.call("end process 1")?;
+        self.start()?;
+        self.call("after the end of process 1")
     }
 
     fn last_words(&self, _: &str) -> String {
-        "level=fatal msg=\"as the daemon put it\"\n".into()
+        match self.call("journalctl") {
+            Ok(()) => "level=fatal msg=\"as the daemon put it\"\n".into(),
+            Err(error) => error.to_string(),
+        }
     }
 
     fn cri(&self, socket: &str) -> Result<CriStatus, SystemError> {
         let silent = || SystemError::Cri { socket: socket.to_owned(), reason: "connection refused".into() };
-        if self.shared.dead() {
-            return Err(silent());
-        }
+        self.shared.points.pass(Point::Call("CRI's status")).map_err(|_| silent())?;
         // k0s watches its drop-ins and restarts containerd without being asked.
         if rendering::watches(&self.facts) && self.is_outdated() {
             self.start().map_err(|_| silent())?;

@@ -28,10 +28,19 @@ pub(crate) fn remember(files: &Files, root: &Path, facts: &Facts) {
     fs::write(at(root, BUILT_IN), built_in).unwrap();
 }
 
+/// Empties `/run`, as a boot does.
+pub(crate) fn forget_run(root: &Path) {
+    let built_in = fs::read(at(root, BUILT_IN)).ok();
+    fs::remove_dir_all(root.join("run")).unwrap();
+    fs::create_dir(root.join("run")).unwrap();
+    built_in.iter().for_each(|built_in| fs::write(at(root, BUILT_IN), built_in).unwrap());
+}
+
 /// Makes the file anew, as a start of the distribution does.
 pub(crate) fn render(files: &Files, facts: &Facts) {
     let Some(text) = rendered(files, facts) else { return };
     let target = files.locate(&files.follow(Path::new(&facts.loaded)));
+    fs::create_dir_all(target.parent().unwrap()).unwrap();
     fs::write(target, text).unwrap();
 }
 

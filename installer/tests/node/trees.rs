@@ -1,14 +1,18 @@
 //! Every tree of `tests/nodes`: what would be done there, and that it comes back.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use crate::disk::Disk;
 use crate::facts::Facts;
 use crate::fake::{Node, bundled, differences};
 
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/nodes")
+}
+
 fn all() -> Vec<String> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/nodes");
-    let mut names: Vec<String> = fs::read_dir(folder)
+    let mut names: Vec<String> = fs::read_dir(folder())
         .unwrap()
         .map(Result::unwrap)
         .filter(|entry| entry.path().is_dir())
@@ -33,6 +37,15 @@ pub(crate) const ADOPTED: [&str; 3] = ["k3s-kwasm-0.2", "kwasm-0.2", "runtime-cl
 #[test]
 fn there_are_at_least_forty_trees() {
     assert!(all().len() >= 40, "{}", all().len());
+}
+
+#[test]
+fn no_tree_holds_a_link_that_a_copy_of_the_repository_could_lose() {
+    for name in all() {
+        let tree = Disk::of(&folder().join(&name));
+        let links = tree.links();
+        assert!(links.is_empty(), "{name}: name them under `links` in its node.json: {links:?}");
+    }
 }
 
 #[test]
@@ -74,7 +87,6 @@ fn installing_twice_is_installing_once() {
         node.must_apply(&runtimes);
         let (after, restarts) = (node.tree(), node.restarts());
         assert_eq!(node.handlers().contains(&"wasmtime".to_owned()), node.facts.serves_cri(), "{name}");
-        node.fault(None);
         assert_eq!(node.must_apply(&runtimes), 0, "{name}");
         assert_eq!(differences(&node.tree(), &after), Vec::<String>::new(), "{name}");
         assert_eq!(node.restarts(), restarts, "{name}");

@@ -2,10 +2,16 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, symlink};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown, symlink};
 use std::path::Path;
 
-use super::{Attributes, FileError, Files, Operation, failed, missing_is_none, temporary};
+use super::{Attributes, FileError, Files, Operation, failed, temporary};
+
+/// A directory's mode.
+const MODE: u32 = 0o755;
+
+/// How much is read before it is written.
+const PIECE: usize = 256 * 1024;
 
 impl Files {
     /// Creates a directory, mode 0755; one that exists is no error.
@@ -18,9 +24,16 @@ impl Files {
             return Ok(());
         }
         self.change(Operation::MakeDir, "create the directory", path, || {
-            fs::create_dir(&real)?;
-            fs::set_permissions(&real, fs::Permissions::from_mode(0o755))
+            fs::DirBuilder::new().mode(MODE).create(&real)
         })?;
+        // Only a process that masks bits of modes has something left to set.
+        let mode = fs::metadata(&real).map_or(MODE, |made| made.permissions().mode() & 0o777);
+        if mode != MODE {
+            let permissions = fs::Permissions::from_mode(MODE);
+            self.change(Operation::SetAttributes, "open up the directory", path, || {
+                fs::set_permissions(&real, permissions)
+            })?;
+        }
         self.sync_parent(path)
     }
 
@@ -28,29 +41,29 @@ impl Files {
     /// link stays and its target is replaced.
     ///
     /// # Errors
-    /// If it cannot be written; the old content is there then.
+    /// If it cannot be written.
     pub fn replace(&self, path: &Path, content: &[u8], attributes: Attributes) -> Result<(), FileError> {
         self.replace_by(&temporary(&self.follow(path)), path, content, attributes)
     }
 
-    /// The same with a file that is prepared at another place of the same file system.
+    /// The same, with the content prepared in a file of one's choice.
     ///
     /// # Errors
-    /// If it cannot be written; the old content is there then.
+    /// If it cannot be written.
     pub fn replace_by(
         &self,
-        prepared: &Path,
+        draft: &Path,
         path: &Path,
         content: &[u8],
         attributes: Attributes,
     ) -> Result<(), FileError> {
         let target = self.follow(path);
-        let result = self.write_new(prepared, attributes, &mut &*content).and_then(|()| self.rename(prepared, &target));
+        let result = self.write_new(draft, attributes, &mut &*content).and_then(|()| self.rename(draft, &target));
         if result.is_err() {
-            let _ = fs::remove_file(self.locate(prepared));
+            // What stays in spite of this is overwritten or removed by the next run.
+            self.remove(draft).ok();
         }
-        result?;
-        self.sync_parent(&target)
+        result
     }
 
     /// Writes a new file and brings it to the disk; one that is there is overwritten.
@@ -59,16 +72,26 @@ impl Files {
     /// If it cannot be written.
     pub fn write_new(&self, path: &Path, attributes: Attributes, content: &mut dyn io::Read) -> Result<(), FileError> {
         let real = self.locate(path);
-        let file = self.change(Operation::Write, "write", path, || {
-            let mut file = File::options().create(true).truncate(true).write(true).mode(0o600).open(&real)?;
-            copy(content, &mut file)?;
+        let mut file = self.change(Operation::Create, "create", path, || {
+            File::options().create(true).truncate(true).write(true).mode(0o600).open(&real)
+        })?;
+        self.write_all(path, &mut file, content)?;
+        self.change(Operation::SetAttributes, "set the mode and owner of", path, || {
             file.set_permissions(fs::Permissions::from_mode(attributes.mode & 0o7777))?;
-            if let Some((user, group)) = attributes.owner {
-                std::os::unix::fs::fchown(&file, Some(user), Some(group))?;
-            }
-            Ok(file)
+            attributes.owner.map_or(Ok(()), |(user, group)| fchown(&file, Some(user), Some(group)))
         })?;
         self.change(Operation::Sync, "sync", path, || if self.gate.syncs() { file.sync_all() } else { Ok(()) })
+    }
+
+    /// Opens an empty file that is only there to be locked. What is in memory needs no sync.
+    ///
+    /// # Errors
+    /// If it cannot be created.
+    pub fn open_lock(&self, path: &Path) -> Result<File, FileError> {
+        let real = self.locate(path);
+        self.change(Operation::Create, "create", path, || {
+            File::options().create(true).truncate(false).write(true).open(&real)
+        })
     }
 
     /// Renames within a directory or between two of one file system.
@@ -88,10 +111,8 @@ impl Files {
     pub fn link(&self, path: &Path, target: &Path) -> Result<(), FileError> {
         let temporary = temporary(path);
         let real = self.locate(&temporary);
-        self.change(Operation::Link, "link", path, || {
-            missing_is_none(fs::remove_file(&real))?;
-            symlink(target, &real)
-        })?;
+        self.remove(&temporary)?;
+        self.change(Operation::Link, "link", path, || symlink(target, &real))?;
         self.rename(&temporary, path)
     }
 
@@ -101,10 +122,8 @@ impl Files {
     /// If it cannot be linked.
     pub fn hard_link(&self, file: &Path, name: &Path) -> Result<(), FileError> {
         let (old, new) = (self.locate(file), self.locate(name));
-        self.change(Operation::Link, "link", name, || {
-            missing_is_none(fs::remove_file(&new))?;
-            fs::hard_link(&old, &new)
-        })?;
+        self.remove(name)?;
+        self.change(Operation::Link, "link", name, || fs::hard_link(&old, &new))?;
         self.sync_parent(name)
     }
 
@@ -164,6 +183,21 @@ impl Files {
         })
     }
 
+    /// Each piece in two halves: a disk that is full, or a run that is killed, leaves part of a file, however small.
+    fn write_all(&self, path: &Path, file: &mut File, content: &mut dyn io::Read) -> Result<(), FileError> {
+        let mut buffer = vec![0; PIECE];
+        loop {
+            let count = fill(&mut buffer, content).map_err(|source| failed("write", path, source))?;
+            let (first, second) = buffer[..count].split_at(count / 2);
+            for half in [first, second].into_iter().filter(|half| !half.is_empty()) {
+                self.change(Operation::Write, "write", path, || file.write_all(half))?;
+            }
+            if count < PIECE {
+                return Ok(());
+            }
+        }
+    }
+
     fn sync_parent(&self, path: &Path) -> Result<(), FileError> {
         self.sync_dir(path.parent().unwrap_or(Path::new("/")))
     }
@@ -179,16 +213,18 @@ impl Files {
     }
 }
 
-fn copy(from: &mut dyn io::Read, to: &mut File) -> io::Result<()> {
-    let mut buffer = vec![0; 256 * 1024];
-    loop {
-        match from.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(count) => to.write_all(&buffer[..count])?,
+/// Reads until the buffer is full or nothing comes any more.
+fn fill(buffer: &mut [u8], from: &mut dyn io::Read) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match from.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
+    Ok(filled)
 }
 
 #[cfg(test)]

@@ -8,8 +8,12 @@ use std::path::Path;
 pub enum Operation {
     /// Create a directory.
     MakeDir,
-    /// Write a new file's content.
+    /// Open a file to write to it: one that is not there is created, one that is there is emptied.
+    Create,
+    /// Write a piece of a file's content.
     Write,
+    /// Give a file or a directory its mode and owner.
+    SetAttributes,
     /// Bring a file or a directory to the disk.
     Sync,
     /// Put a finished file, directory or link in its place.
