@@ -1,11 +1,13 @@
 //! A real installer on a live node is killed at every point of its run, or what it does there fails.
 //!
-//! The points are those that a run without a fault passes: each change of a file and each command.
+//! The points are those that a run without a fault passes: each change of a file and each command. Their combinations
+//! with the faults are dealt out to the nodes, so that each is struck once.
 
 use std::fmt;
 
 use anyhow::{Context, Result, ensure};
 use kwasm_e2e::site::Site;
+use kwasm_test_cluster::ContainerdVersion;
 use xtask::by_hand::{ByHand, said};
 
 use crate::OnSite;
@@ -17,10 +19,33 @@ pub(crate) const TESTS: &[(&str, OnSite)] =
 const PROGRAM: &str = "/root/faulty-installer";
 const FAULTS: [&str; 5] = ["kill", "EIO", "ENOSPC", "EROFS", "EACCES"];
 
-/// How many of all combinations are left out between two: with `KWASM_TEST_LONG` none. A prime, so that every
-/// fault meets every kind of point.
+/// How many combinations there are for each that is struck: with `KWASM_TEST_LONG` none is left out. A prime, so that
+/// every fault meets every kind of point.
 fn stride() -> usize {
-    if std::env::var_os("KWASM_TEST_LONG").is_some() { 1 } else { 29 }
+    if std::env::var_os("KWASM_TEST_LONG").is_some() { 1 } else { 31 }
+}
+
+/// The combinations that a node is dealt, as points and faults.
+fn dealt(points: &[String], version: ContainerdVersion) -> Vec<(usize, &'static str)> {
+    let all = unlike(points).into_iter().flat_map(|point| FAULTS.map(|fault| (point, fault)));
+    let nodes = ContainerdVersion::ALL;
+    let to = |card: usize| nodes[card % nodes.len()] == version;
+    let struck = all.step_by(stride()).enumerate().filter(|(card, _)| to(*card));
+    struck.map(|(_, combination)| combination).collect()
+}
+
+/// Of points that are like their neighbours, such as the many pieces of one program, the first, one in the middle, and
+/// the last.
+fn unlike(points: &[String]) -> Vec<usize> {
+    let mut chosen = Vec::new();
+    let mut next = 0;
+    for alike in points.chunk_by(|one, other| one == other) {
+        let (first, last) = (next, next + alike.len() - 1);
+        chosen.extend([first, first.midpoint(last), last]);
+        next = last + 1;
+    }
+    chosen.dedup();
+    chosen
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -57,21 +82,18 @@ fn at_any_point(site: &Site<'_>) -> Result<()> {
     let installer = ByHand::on(site.node)?;
     std::fs::copy(env!("CARGO_BIN_EXE_faulty-installer"), site.path(PROGRAM))?;
     let clean = installer.tree()?;
-    let mut skip = 0;
     for change in Change::ALL {
-        let points = strike(site, &installer, change, "none", 0)?.lines().count();
+        let passed = strike(site, &installer, change, "none", 0)?;
+        let points: Vec<String> = passed.lines().map(str::to_owned).collect();
         installer.apply(&order(&[]))?;
-        let mut struck = 0;
-        for (point, fault) in (0..points).flat_map(|point| FAULTS.map(|fault| (point, fault))) {
-            skip = (skip + 1) % stride();
-            if skip == 0 {
-                one(site, &installer, change, fault, point, &clean)
-                    .with_context(|| format!("{change}, {fault} at point {point} of {points}"))?;
-                struck += 1;
-            }
+        let dealt = dealt(&points, site.node.containerd_version());
+        for (point, fault) in &dealt {
+            one(site, &installer, change, fault, *point, &clean)
+                .with_context(|| format!("{change}, {fault} at point {point}, {}", points[*point]))?;
         }
-        let node = site.node.name();
-        eprintln!("{node}: {change}: {points} points × {} faults, {struck} of them struck", FAULTS.len());
+        let (node, all, unlike) = (site.node.name(), points.len(), unlike(&points).len());
+        let (faults, here) = (FAULTS.len(), dealt.len());
+        eprintln!("{node}: {change}: {all} points, {unlike} of them unlike, × {faults} faults, {here} struck here");
     }
     std::fs::remove_file(site.path(PROGRAM))?;
     Ok(())
