@@ -116,6 +116,11 @@ impl System for FaultySystem {
         self.node.crio_config(daemon, main, folder)
     }
 
+    fn crio_defaults(&self, daemon: &Path) -> Result<String, SystemError> {
+        self.point("crio config --default")?;
+        self.node.crio_defaults(daemon)
+    }
+
     fn restart(&self, unit: &str) -> Result<(), SystemError> {
         self.point("systemctl restart")?;
         self.node.restart(unit)?;
