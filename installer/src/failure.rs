@@ -51,6 +51,8 @@ pub enum Reason {
     BinaryMissing,
     /// No directory takes programs.
     NoInstallDirectory,
+    /// Something else stands where a file or directory of ours must be.
+    PathOccupied,
     /// A runtime that should go still runs containers.
     RuntimeInUse,
     /// The installer's own record cannot be read.
@@ -158,14 +160,13 @@ impl Reason {
             Self::HandlerConflict => "choose another handler name, or take the existing entry out of the configuration",
             Self::HandlerMissing => "register the handler on the node, or choose another source",
             Self::BundleNotUsable => "use an installer image that carries the runtime",
-            Self::ArtifactNotFetched => {
-                "make the server reachable from pods of this node, or correct the address in the WasmRuntime"
-            }
+            Self::ArtifactNotFetched => "make the server reachable from pods of this node, or correct the address",
             Self::ArtifactRefused => "correct the WasmRuntime, or what the server has under that name",
             Self::BinaryMissing => "install the binary on the node, or correct the path",
             Self::NoInstallDirectory => {
                 "name a directory with --install-dir that is writable, not mounted noexec and on a disk"
             }
+            Self::PathOccupied => "move it away, or name another directory for binaries with --install-dir",
             Self::RuntimeInUse => "delete the pods of the runtime first, or use --force",
             Self::LedgerNotReadable => {
                 "look at /var/lib/kwasm/installer/ledger.json; use the installer version that wrote it"

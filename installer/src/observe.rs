@@ -3,6 +3,7 @@
 mod artifacts;
 mod effective;
 mod inventory;
+mod obstacles;
 
 use std::collections::BTreeMap;
 use std::panic::resume_unwind;
@@ -171,9 +172,11 @@ fn observe_with(
     let install_dir = install_dir(files, settings, &platform, &state, target)?;
     let artifacts = artifacts::of(files, bundles(), target, &state, &install_dir)?;
     let named = inventory::named(&platform, target, &artifacts, &install_dir);
+    let links = inventory::links(files, &install_dir, &artifacts, named.keys().chain(&state.named));
+    obstacles::refuse(files, &platform, &install_dir, &artifacts, &links)?;
     Ok(Observed {
         installed: inventory::installed(files, &install_dir),
-        links: inventory::links(files, &install_dir, &artifacts, named.keys().chain(&state.named)),
+        links,
         processes: host.system.processes_below(&runtimes_dir(&install_dir)),
         missing_dirs: inventory::missing_dirs(files, &platform, &install_dir, &artifacts),
         own_dirs: inventory::own_dirs(files, &install_dir, &state),

@@ -73,8 +73,8 @@ pub(super) fn links<'a>(
         .collect()
 }
 
-pub(super) fn missing_dirs(
-    files: &Files,
+/// Directories that what is wanted goes to, the ledger's apart.
+pub(super) fn needed_dirs(
     platform: &Platform,
     install_dir: &Path,
     artifacts: &BTreeMap<String, Artifact>,
@@ -87,7 +87,16 @@ pub(super) fn missing_dirs(
     if !matches!(platform.layout.form, Form::ByName | Form::Fixed(_)) {
         needed.extend(platform.layout.path.parent().map(Path::to_owned));
     }
-    let mut missing: Vec<PathBuf> = needed
+    needed
+}
+
+pub(super) fn missing_dirs(
+    files: &Files,
+    platform: &Platform,
+    install_dir: &Path,
+    artifacts: &BTreeMap<String, Artifact>,
+) -> Vec<PathBuf> {
+    let mut missing: Vec<PathBuf> = needed_dirs(platform, install_dir, artifacts)
         .iter()
         .flat_map(|path| path.ancestors())
         // The ledger makes and removes its own.

@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use serde_json::Value as Json;
-
 use super::binary;
 use crate::config::Entry;
 use crate::failure::{Reason, Stop};
@@ -95,10 +93,9 @@ pub(super) fn sort_out(wanted: &[Handler<'_>], observed: &Observed, effective: &
             (None, Some(entry)) => ours.push(entry.clone()),
             (Some(table), Some(entry)) if entry.is_in(table) => {}
             (Some(table), Some(_)) => {
-                let words = format!(
-                    "{path} has a handler `{handler}` of somebody else's: runtime_type = {}",
-                    table.get("runtime_type").unwrap_or(&Json::Null)
-                );
+                let theirs = table.get("runtime_type").map(|kind| format!(": runtime_type = {kind}"));
+                let theirs = theirs.unwrap_or_default();
+                let words = format!("{path} has a handler `{handler}` of somebody else's{theirs}");
                 return Err(Stop::unchanged("compare the handlers", Reason::HandlerConflict, words));
             }
             (None, None) => {

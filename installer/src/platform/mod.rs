@@ -242,6 +242,10 @@ fn version(host: &Host, claim: &Claim) -> Result<Version, Stop> {
     let text = host.system.daemon_version(&claim.program);
     let text = text.map_err(|error| Stop::unchanged(&step, Reason::NodeNotSupported, error))?;
     let (major, minor) = numbers(&text);
+    if (major, minor) == (0, 0) {
+        let words = format!("{} says its version is `{text}`, which is no number", claim.program.display());
+        return Err(Stop::unchanged(step, Reason::NodeNotSupported, words));
+    }
     if claim.kind != Kind::Crio && (major, minor) < (1, 6) {
         let words = format!("containerd {text} does not speak CRI v1");
         return Err(Stop::unchanged(step, Reason::ContainerdTooOld, words));

@@ -43,7 +43,7 @@ impl Loaded {
 
 /// What containerd of this version would make of a file, or of none.
 pub(crate) fn load(files: &Files, version: &str, file: Option<&Path>) -> Result<Loaded, SystemError> {
-    let major: u32 = version.split('.').next().unwrap().parse().unwrap();
+    let major: u32 = version.split('.').next().unwrap().parse().unwrap_or(0);
     let mut values = file.map_or_else(|| Ok(json!({})), |file| with_imports(files, file, major))?;
     let format = values.get("version").and_then(Json::as_i64).unwrap_or(0);
     let sections: &[&str] = match (format, major) {

@@ -4,13 +4,15 @@
 
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
+mod machine;
+
 use std::process::Output;
 use std::time::Duration;
 
 use kwasm_test_cluster::Session;
-use kwasm_test_cluster::vm::{Disk, Machine};
+use kwasm_test_cluster::vm::Disk;
+use machine::Host;
 
-const INSTALLER: &str = "/root/kwasm-installer";
 const IMAGE: &str = "/root/wasi-demo-app.tar";
 const RUNTIME: &str = "--runtime=io.containerd.wasmtime.v1";
 const MODULE: &str = "/wasi-demo-app.wasm";
@@ -18,17 +20,6 @@ const MODULE: &str = "/wasi-demo-app.wasm";
 const FIRST_RUN: Duration = Duration::from_secs(400);
 /// `config.toml` as Docker's own package of containerd has it.
 const DOCKERS_CONFIG: &str = "disabled_plugins = [\"cri\"]\n";
-
-/// Takes the installer out of its image: archive, reference, folder.
-const UNPACK: &str = r#"set -e
-systemctl start containerd
-ctr images import "$1" >/dev/null
-mkdir -p /run/image "$3"
-ctr images mount "$2" /run/image >/dev/null
-cp -a /run/image/. "$3"
-ctr images unmount --rm /run/image >/dev/null
-ctr images rm --sync "$2" >/dev/null
-rm "$1""#;
 
 /// Everything that a container may leave behind: processes, sockets and folders of shims, mounts, cgroups, networks.
 const LEFT: &str = "pgrep --list-full 'wasmtime|shim'
@@ -39,55 +30,23 @@ find /sys/fs/cgroup -type d | grep -e '/default/' -e 'docker-'
 ls /sys/class/net
 true";
 
-struct Host {
-    machine: Machine,
+fn exec(host: &Host, words: &[&str], input: &[u8]) -> Ending {
+    host.machine.exec_within(FIRST_RUN, words, input).expect("an answer").into()
 }
 
-impl Host {
-    fn boot(disk: &Disk) -> Self {
-        let machine = Machine::boot(disk, &Session::to_stderr()).expect("a machine that boots");
-        Self { machine }
-    }
+/// What containers left, compared with before them.
+fn assert_nothing_is_left(host: &Host, before: &str) {
+    let look = || {
+        let left = left(host);
+        if left == before { Ok(()) } else { Err(left) }
+    };
+    // The last shim ends a moment after its container.
+    let waited = Session::silent().wait("nothing to be left", Duration::from_secs(60), look);
+    waited.expect("nothing is left");
+}
 
-    fn run(&self, words: &[&str]) -> String {
-        self.machine.run(words).expect("a command that succeeds")
-    }
-
-    fn exec(&self, words: &[&str], input: &[u8]) -> Output {
-        self.machine.exec_within(FIRST_RUN, words, input).expect("an answer")
-    }
-
-    fn put(&self, image: &str, path: &str) -> String {
-        let archive = xtask::images::archive(image).expect("a known image");
-        let bytes = std::fs::read(archive).expect("the archive; `cargo xtask images` builds it");
-        self.machine.write(path, &bytes).expect("a file");
-        xtask::images::reference(image).expect("its name")
-    }
-
-    fn unpack_installer(&self) {
-        let reference = self.put("kwasm-installer", "/root/image.tar");
-        self.run(&["sh", "-c", UNPACK, "sh", "/root/image.tar", &reference, INSTALLER]);
-    }
-
-    fn installer(&self, command: &str) {
-        let bundle = format!("{INSTALLER}/bundled");
-        self.run(&[&format!("{INSTALLER}/kwasm-installer"), "--bundled-dir", &bundle, command]);
-    }
-
-    /// What containers left, compared with before them.
-    fn assert_nothing_is_left(&self, before: &str) {
-        let look = || {
-            let left = self.left();
-            if left == before { Ok(()) } else { Err(left) }
-        };
-        // The last shim ends a moment after its container.
-        let waited = Session::silent().wait("nothing to be left", Duration::from_secs(60), look);
-        waited.expect("nothing is left");
-    }
-
-    fn left(&self) -> String {
-        self.run(&["sh", "-c", LEFT])
-    }
+fn left(host: &Host) -> String {
+    host.run(&["sh", "-c", LEFT])
 }
 
 /// How a container ended.
@@ -119,10 +78,10 @@ fn ctr_runs_a_module_on_a_machine_with_containerd_alone() {
     host.installer("install");
     let image = host.put("wasi-demo-app", IMAGE);
     host.run(&["ctr", "images", "import", IMAGE]);
-    let before = host.left();
+    let before = left(&host);
     let ctr_with_input = |words: &[&str], input: &[u8]| -> Ending {
         let line = [&["ctr", "run", "--rm", RUNTIME, &image, "demo", MODULE], words].concat();
-        host.exec(&line, input).into()
+        exec(&host, &line, input)
     };
     let ctr = |words: &[&str]| ctr_with_input(words, &[]);
 
@@ -130,7 +89,7 @@ fn ctr_runs_a_module_on_a_machine_with_containerd_alone() {
     assert_eq!(ctr(&["stderr", "hello"]), Ending::is(0, "", "hello\n"));
     assert_eq!(ctr(&["exit", "3"]).code, Some(3));
     assert_eq!(ctr_with_input(&["stdin"], b"typed\n"), Ending::is(0, "typed\n", ""));
-    host.assert_nothing_is_left(&before);
+    assert_nothing_is_left(&host, &before);
 
     host.run(&["ctr", "run", "--detach", RUNTIME, &image, "demo"]);
     host.run(&["ctr", "tasks", "kill", "--signal", "SIGTERM", "demo"]);
@@ -138,7 +97,7 @@ fn ctr_runs_a_module_on_a_machine_with_containerd_alone() {
     Session::silent().wait("the task to stop", Duration::from_secs(60), stopped).expect("it stops");
     host.run(&["ctr", "tasks", "rm", "demo"]);
     host.run(&["ctr", "containers", "rm", "demo"]);
-    host.assert_nothing_is_left(&before);
+    assert_nothing_is_left(&host, &before);
     host.machine.shut_down().expect("to shut down");
 }
 
@@ -154,14 +113,14 @@ fn docker_runs_the_same_module_with_the_same_shim_and_its_networks_limits_and_vo
     assert_eq!(host.run(&["cat", "/etc/containerd/config.toml"]), DOCKERS_CONFIG, "Docker's configuration is its own");
     assert_eq!(host.run(&["systemctl", "show", "--property=ExecMainPID", "docker", "containerd"]), docker_since);
     load(&host);
-    let before = host.left();
+    let before = left(&host);
 
     prints_and_exits(&host);
     has_its_surroundings(&host);
-    host.assert_nothing_is_left(&before);
+    assert_nothing_is_left(&host, &before);
 
     is_connected_limited_and_stopped(&host);
-    host.assert_nothing_is_left(&before);
+    assert_nothing_is_left(&host, &before);
 
     host.run(&["rm", IMAGE]);
     host.installer("uninstall");
@@ -190,7 +149,7 @@ fn docker(host: &Host, options: &[&str], words: &[&str]) -> Ending {
 
 fn docker_with_input(host: &Host, options: &[&str], words: &[&str], input: &[u8]) -> Ending {
     let line = [&["docker", "run", "--rm", RUNTIME], options, &["wasi-demo-app", MODULE], words].concat();
-    host.exec(&line, input).into()
+    exec(host, &line, input)
 }
 
 fn prints_and_exits(host: &Host) {

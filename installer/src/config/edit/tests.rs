@@ -190,6 +190,18 @@ proptest! {
         prop_assert_eq!(cut.as_deref(), Some(text.as_str()));
     }
 
+    /// A run that finds our block takes it out and puts it in anew.
+    #[test]
+    fn putting_in_twice_is_putting_in_once((text, dialect) in any_config()) {
+        let entries = [Entry::oci("crun", "/usr/bin/crun"), wasmtime()];
+        let names = ["crun".to_owned(), "wasmtime".to_owned()];
+        let once = add(&text, dialect, &entries);
+        prop_assume!(once.is_ok());
+        let once = once.unwrap();
+        let base = cut_block(&once.text, dialect, &once.block, &names).unwrap();
+        prop_assert_eq!(add(&base, dialect, &entries).unwrap().text, once.text);
+    }
+
     #[test]
     fn taking_out_by_key_leaves_all_values_of_others((text, dialect) in any_config()) {
         let edited = add(&text, dialect, &[wasmtime()]);
