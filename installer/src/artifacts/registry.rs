@@ -266,7 +266,14 @@ impl<'a> Repository<'a> {
         let challenge = answer.header(&WWW_AUTHENTICATE).unwrap_or_default().to_owned();
         let login = Login { surroundings: self.surroundings, image: self.image, secret: self.secret };
         *self.authorization.borrow_mut() = Some(login.answer(url, &challenge)?);
-        patiently(self.surroundings, url, &self.headers(headers))
+        let answer = patiently(self.surroundings, url, &self.headers(headers))?;
+        match self.secret {
+            Some(_) if answer.status == StatusCode::UNAUTHORIZED => {
+                let words = format!("it refuses the pull secret: HTTP {}", answer.status);
+                Err(TransferError::Login { url: shown(url), words })
+            }
+            _ => Ok(answer),
+        }
     }
 }
 

@@ -82,6 +82,10 @@ pub(super) fn cleanup(observed: &Observed, target: &Target) -> Vec<Step> {
     if target.runtimes.is_empty() && kept_folders.is_empty() {
         steps.extend(observed.cache.clone().map(Step::Discard));
         steps.extend(observed.own_dirs.iter().rev().cloned().map(Step::RemoveDir));
+    } else {
+        let of_a_runtime = observed.own_dirs.iter().filter(|dir| dir.parent() == Some(&runtimes));
+        let empty = of_a_runtime.filter(|dir| !kept_folders.iter().any(|kept| kept.starts_with(dir)));
+        steps.extend(empty.cloned().map(Step::RemoveDir));
     }
     steps
 }

@@ -84,6 +84,18 @@ fn the_same_order_again_needs_no_network_and_writes_nothing() {
 }
 
 #[test]
+fn a_runtime_that_goes_leaves_nothing_beside_one_that_stays() {
+    let content = program("spin");
+    let (node, server) = (plain(), Server::serving(content.clone()));
+    let stays = bundled("wasmtime");
+    node.must_apply(std::slice::from_ref(&stays));
+    let before = node.tree();
+    node.must_apply(&[stays.clone(), served(&server.url("x"), &content)]);
+    node.must_apply(&[stays]);
+    assert_eq!(node.tree(), before);
+}
+
+#[test]
 fn another_mirror_of_the_same_content_is_not_asked() {
     let content = program("spin");
     let (node, server) = (plain(), Server::serving(content.clone()));

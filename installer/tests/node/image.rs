@@ -353,6 +353,19 @@ fn a_pull_secret_that_is_refused_is_said_to_be() {
 }
 
 #[test]
+fn a_pull_secret_that_is_refused_without_a_token_is_said_to_be() {
+    let registry = Registry::with(vec![layer("one")]);
+    let server = Server::playing(|_| Answer::status(401, "").with("WWW-Authenticate", r#"Basic realm="team""#));
+    assert_eq!(
+        refusal(&with_secret(&server, "dXNlcjp3cm9uZw=="), &registry, &server),
+        format!(
+            "ArtifactNotFetched: http://host/v2/team/spin/manifests/sha256:{}: it refuses the pull secret: HTTP 401 Unauthorized",
+            registry.image
+        )
+    );
+}
+
+#[test]
 fn a_registry_that_wants_a_login_without_a_secret_says_so() {
     let registry = Registry::with(vec![layer("one")]);
     let server = guarded(&registry, Some("Basic dXNlcjpwYXNzd29yZA=="));

@@ -86,7 +86,19 @@ impl Road {
     /// # Errors
     /// If helm fails.
     pub fn upgrade(&self) -> Result<()> {
-        self.helm(&["upgrade", "kwasm-operator", &chart(), "--wait", "--timeout", "2m"]).map(drop)
+        self.upgrade_with(&[])
+    }
+
+    /// `helm upgrade` to the chart with these values (`name=value`) and no others.
+    ///
+    /// # Errors
+    /// If helm fails.
+    pub fn upgrade_with(&self, values: &[&str]) -> Result<()> {
+        let chart = chart();
+        // Without this, helm takes over the values of the release before where none are given.
+        let upgrade = ["upgrade", "kwasm-operator", &chart, "--reset-values", "--wait", "--timeout", "2m"];
+        let values: Vec<&str> = values.iter().flat_map(|value| ["--set", value]).collect();
+        self.helm(&[&upgrade[..], &values].concat()).map(drop)
     }
 
     /// `helm uninstall`.

@@ -1,4 +1,4 @@
-//! The root file system of the nodes, and other releases' containerd and Docker to lay over it.
+//! The root file system of the nodes, what other releases have to lay over it, and a registry.
 
 use std::path::{Path, PathBuf};
 
@@ -53,8 +53,8 @@ fn tidy(tree: &Path) -> Result<(), PieceError> {
     Ok(())
 }
 
-/// Packages of one version in another release, to lay over the base.
-struct Foreign {
+/// Packages of one version in one release, unpacked into a folder of their own.
+struct Packages {
     suite: &'static str,
     /// Without the patch level.
     version: &'static str,
@@ -64,7 +64,10 @@ struct Foreign {
 }
 
 /// Docker of Debian 13: the base's own, 20.10, knows no shims but runc's.
-const DOCKER: Foreign = Foreign { suite: "trixie", version: "26.1", package: "docker.io", also: &["docker-cli"] };
+const DOCKER: Packages = Packages { suite: "trixie", version: "26.1", package: "docker.io", also: &["docker-cli"] };
+
+/// The distribution project's registry.
+const REGISTRY: Packages = Packages { suite: SUITE, version: "2.8", package: "docker-registry", also: &[] };
 
 /// The layer that replaces the base's containerd by this version; none for the base's own.
 pub(super) fn containerd_layer(
@@ -73,7 +76,7 @@ pub(super) fn containerd_layer(
     session: &Session,
 ) -> Result<Option<PathBuf>, PieceError> {
     let Some(suite) = version.foreign_suite() else { return Ok(None) };
-    let containerd = Foreign { suite, version: version.as_str(), package: "containerd", also: &[] };
+    let containerd = Packages { suite, version: version.as_str(), package: "containerd", also: &[] };
     containerd.layer(base, session).map(Some)
 }
 
@@ -82,7 +85,12 @@ pub(crate) fn docker_layer(base: &Path, session: &Session) -> Result<PathBuf, Pi
     DOCKER.layer(base, session)
 }
 
-impl Foreign {
+/// The registry, unpacked.
+pub(super) fn registry(session: &Session) -> Result<PathBuf, PieceError> {
+    REGISTRY.layer(&base(session)?, session)
+}
+
+impl Packages {
     fn layer(&self, base: &Path, session: &Session) -> Result<PathBuf, PieceError> {
         let inputs = [&[self.suite, self.version], self.also].concat();
         let folder = cache::piece(&format!("{}-{}", self.package, self.version), &inputs, session, |workshop| {

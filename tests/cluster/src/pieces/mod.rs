@@ -156,3 +156,12 @@ pub fn rancher_template(session: &Session) -> Result<PathBuf, PieceError> {
 pub fn pause(session: &Session) -> Result<PathBuf, PieceError> {
     pause::archive(session)
 }
+
+/// A registry's program, `docker-registry`: the distribution project's, as Debian 12 has it. Unpacked if it is not in
+/// the cache.
+///
+/// # Errors
+/// When it cannot be had.
+pub fn registry(session: &Session) -> Result<PathBuf, PieceError> {
+    Ok(debian::registry(session)?.join("usr/bin/docker-registry"))
+}

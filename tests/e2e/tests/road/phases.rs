@@ -9,7 +9,7 @@ use kwasm_e2e::site::Site;
 use kwasm_test_cluster::ContainerdVersion;
 use libtest_mimic::{Arguments, Failed, Trial};
 
-use crate::{bad_input, disruption, first_steps, hostile, last_steps, node_side, workloads};
+use crate::{bad_input, disruption, first_steps, hostile, last_steps, network_sources, node_side, workloads};
 
 /// A test of the whole cluster.
 pub(crate) type OnRoad = fn(&Road) -> Result<()>;
@@ -25,12 +25,13 @@ enum Phase {
 }
 
 /// Nodes lose their runtime in the disruptive phase, two at a time: the RuntimeClass stays with the third.
-const PHASES: [Phase; 7] = [
+const PHASES: [Phase; 8] = [
     Phase::Cluster(first_steps::TESTS),
     Phase::Nodes(3, workloads::TESTS),
     Phase::Nodes(3, bad_input::TESTS),
     Phase::Nodes(3, hostile::TESTS),
     Phase::Nodes(3, node_side::TESTS),
+    Phase::Cluster(network_sources::TESTS),
     Phase::Nodes(2, disruption::TESTS),
     Phase::Cluster(last_steps::TESTS),
 ];
