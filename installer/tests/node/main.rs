@@ -11,6 +11,7 @@ mod facts;
 mod failures;
 mod fake;
 mod faults;
+mod gate;
 mod http;
 mod image;
 mod loading;

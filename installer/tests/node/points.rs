@@ -42,10 +42,20 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Kill => f.write_str("killed"),
-            Self::Once(error) => write!(f, "{:?} once", error.kind()),
-            Self::Stays(error) => write!(f, "{:?} from there on", error.kind()),
+            Self::Once(error) => write!(f, "{} once", name(*error)),
+            Self::Stays(error) => write!(f, "{} from there on", name(*error)),
             Self::Full => f.write_str("no room from there on"),
         }
+    }
+}
+
+fn name(error: Errno) -> &'static str {
+    match error {
+        Errno::IO => "EIO",
+        Errno::NOSPC => "ENOSPC",
+        Errno::ROFS => "EROFS",
+        Errno::ACCESS => "EACCES",
+        _ => "another error",
     }
 }
 

@@ -7,14 +7,11 @@ use std::path::Path;
 
 use super::{Attributes, FileError, Files, Operation, failed, temporary};
 
-/// A directory's mode.
-const MODE: u32 = 0o755;
-
 /// How much is read before it is written.
 const PIECE: usize = 256 * 1024;
 
 impl Files {
-    /// Creates a directory, mode 0755; one that exists is no error.
+    /// Creates a directory, mode 0755 less what the process masks; one that exists is no error.
     ///
     /// # Errors
     /// If it cannot be created.
@@ -24,16 +21,8 @@ impl Files {
             return Ok(());
         }
         self.change(Operation::MakeDir, "create the directory", path, || {
-            fs::DirBuilder::new().mode(MODE).create(&real)
+            fs::DirBuilder::new().mode(0o755).create(&real)
         })?;
-        // Only a process that masks bits of modes has something left to set.
-        let mode = fs::metadata(&real).map_or(MODE, |made| made.permissions().mode() & 0o777);
-        if mode != MODE {
-            let permissions = fs::Permissions::from_mode(MODE);
-            self.change(Operation::SetAttributes, "open up the directory", path, || {
-                fs::set_permissions(&real, permissions)
-            })?;
-        }
         self.sync_parent(path)
     }
 

@@ -12,7 +12,7 @@ pub enum Operation {
     Create,
     /// Write a piece of a file's content.
     Write,
-    /// Give a file or a directory its mode and owner.
+    /// Give a file its mode and owner.
     SetAttributes,
     /// Bring a file or a directory to the disk.
     Sync,
