@@ -65,8 +65,10 @@ impl LoadError {
     }
 }
 
-/// Files that are only there while the daemon is asked; `/run` forgets what a crash left.
+/// What is here, a boot forgets.
 const MEMORY: &str = "/run";
+
+/// Files that are only there while the daemon is asked.
 const CANDIDATE: &str = "/run/.kwasm-candidate";
 const CANDIDATE_DROP_IN: &str = "/run/.kwasm-candidate-drop-in";
 const CANDIDATE_FOLDER: &str = "/run/.kwasm-candidate.d";
