@@ -159,7 +159,7 @@ fn kind(point: &str) -> &str {
 
 #[test]
 fn after_any_fault_at_any_point_the_node_is_whole_and_the_next_run_ends_where_it_should() {
-    let kinds = campaign(&names(), stride(211), &mut |_, _| Ok(()));
+    let kinds = campaign(&names(), stride(251), &mut |_, _| Ok(()));
     let calls = [
         "Call --version",
         "Call CRI's status",
