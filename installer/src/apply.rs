@@ -175,7 +175,7 @@ impl Transaction<'_> {
         state.created_dirs.sort();
         state.created_dirs.dedup();
         Ledger::settled(state.clone()).write(files)?;
-        for step in &self.plan.cleanup {
+        for step in self.plan.cleanup.iter().filter(|step| !self.is_in_use(step)) {
             (self.progress)(&step.to_string());
             step.apply(files)?;
         }
@@ -183,6 +183,11 @@ impl Transaction<'_> {
             return Ledger::remove(files);
         }
         if state == self.plan.state { Ok(()) } else { Ledger::settled(self.plan.state.clone()).write(files) }
+    }
+
+    /// Whether a pod that came after everything was looked at runs what should go: a later run takes it away.
+    fn is_in_use(&self, step: &Step) -> bool {
+        matches!(step, Step::Uninstall(folder) if !self.host.system.processes_below(folder).is_empty())
     }
 
     /// Undoes what was done, newest first, and says how that went. Each step relies on those before it, such as a

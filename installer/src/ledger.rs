@@ -166,7 +166,8 @@ impl Ledger {
     pub fn has_bare_folder(files: &Files) -> bool {
         let only = |folder: &str, name: Option<&str>| {
             let names = files.names(Path::new(folder));
-            files.metadata(Path::new(folder)).is_some() && names.iter().all(|found| Some(found.as_str()) == name)
+            let ours = files.link_metadata(Path::new(folder)).is_some_and(|folder| folder.is_dir());
+            ours && names.iter().all(|found| Some(found.as_str()) == name)
         };
         let [outer, inner] = FOLDERS;
         let unfinished = temporary(Path::new(FILE));

@@ -177,7 +177,7 @@ fn observe_with(
     let artifacts = artifacts::of(files, bundles(), target, &state, &install_dir)?;
     let named = inventory::named(&platform, target, &artifacts, &install_dir);
     let links = inventory::links(files, &install_dir, &artifacts, named.keys().chain(&state.named));
-    obstacles::refuse(files, &platform, &install_dir, &artifacts, &links)?;
+    obstacles::refuse(files, &platform, target, &install_dir, &artifacts, &named)?;
     Ok(Observed {
         installed: inventory::installed(files, &install_dir),
         links,

@@ -93,6 +93,11 @@ impl Step {
                 put_back(files, path, previous)
             }
             Self::Configure { path, draft, previous, attributes, .. } => {
+                files.remove(draft)?;
+                // What failed before it changed anything would fail again.
+                if files.read(path).is_ok_and(|text| text.as_deref() == previous.as_ref().map(String::as_bytes)) {
+                    return Ok(());
+                }
                 configure(files, path, draft, previous.as_deref(), *attributes)
             }
             Self::Unlink(_) | Self::PutBack(_) | Self::Uninstall(_) | Self::Discard(_) | Self::RemoveDir(_) => Ok(()),
@@ -111,6 +116,7 @@ fn put_back(files: &Files, path: &Path, previous: &Standing) -> Result<(), FileE
     let kept = kept(path);
     match previous {
         Standing::Nothing => files.remove(path),
+        Standing::Link(target) if files.link_target(path).as_ref() == Some(target) => Ok(()),
         Standing::Link(target) => files.link(path, target),
         // Two names of one file: a rename would do nothing and leave both.
         Standing::File if files.link_target(path).is_none() => files.remove(&kept),

@@ -81,12 +81,12 @@ pub(crate) struct Input {
 #[derive(Debug)]
 pub(crate) struct Clients(OwnedFd);
 
-/// The namespace in which containerd itself is the client of every input.
-const CRI: &str = "k8s.io";
+/// The namespaces of CRI and of Docker, where a daemon is the client of every input.
+const OF_DAEMONS: [&str; 2] = ["k8s.io", "moby"];
 
-/// Opens an input of containerd's for as long as its clients need it. In CRI's namespace that is until containerd says
-/// so: it is started again while containers run, and its descriptors close with it. Elsewhere it is until a client closes
-/// it as well: not all of them (`ctr` with a short input) tell containerd.
+/// Opens an input of containerd's for as long as its clients need it. A daemon says when that ends: it is started again
+/// while containers run, and its descriptors close with it. Elsewhere it ends when a client closes it as well: not all of
+/// them (`ctr` with a short input) tell containerd.
 ///
 /// # Errors
 /// If it cannot be opened.
@@ -95,7 +95,7 @@ pub(crate) fn input(path: &str, namespace: &str) -> Result<Option<Input>, StdioE
         return Ok(None);
     }
     // Before it is opened: a client waits for that, and then may be gone at once.
-    let clients = if namespace == CRI { None } else { Clients::of(path).ok() };
+    let clients = if OF_DAEMONS.contains(&namespace) { None } else { Clients::of(path).ok() };
     let opened = File::options().read(true).write(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path);
     let keeper = opened.map_err(|error| StdioError::Open { path: path.into(), error })?;
     Ok(Some(Input { _keeper: keeper, clients }))
@@ -187,10 +187,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_input_of_cri_survives_the_client_that_wrote_it() {
+    async fn an_input_of_cri_survives_the_daemon_that_wrote_it() {
         let dir = tempfile::tempdir().unwrap();
         let (path, mut guest) = fifo(dir.path());
-        let mut input = input(&path, CRI).unwrap().unwrap();
+        let mut input = input(&path, "k8s.io").unwrap().unwrap();
         File::options().write(true).open(&path).unwrap().write_all(b"line").unwrap();
         assert!(input.take_clients().is_none());
         let mut text = String::new();

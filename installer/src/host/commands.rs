@@ -17,6 +17,9 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 /// How long a look may take.
 pub(super) const LOOK: Duration = Duration::from_secs(30);
 
+/// How long the rest of its output may take when a command has ended.
+const AFTER_THE_END: Duration = Duration::from_secs(5);
+
 /// More than any command here prints: a whole configuration of containerd is some 10 KiB.
 const PRINTED_MAX: u64 = 16 << 20;
 
@@ -52,8 +55,13 @@ pub(super) fn finish(mut command: Command, limit: Duration, printed_max: u64) ->
         return Err(failed(format!("no end within {} s", limit.as_secs())));
     };
     let status = status.map_err(not_started)?;
-    let [output, errors] =
-        [output, errors].map(|reader| reader.and_then(|thread| thread.join().ok()).unwrap_or_default());
+    // What it started in the background would keep its output open.
+    end_group(group);
+    let text = |reader: Option<mpsc::Receiver<String>>| {
+        let read = reader.map_or_else(|| Ok(String::new()), |reader| reader.recv_timeout(AFTER_THE_END));
+        read.map_err(|_| failed("it ended, but something that it started keeps its output open".to_owned()))
+    };
+    let (output, errors) = (text(output)?, text(errors)?);
     if status.success() { Ok(output) } else { Err(failed(words(&errors, &status.to_string()))) }
 }
 
@@ -70,13 +78,15 @@ fn end_group(group: Option<Pid>) {
 }
 
 /// Keeps a beginning of what is printed, and lets the rest pass.
-fn collect(mut from: impl Read + Send + 'static, printed_max: u64) -> thread::JoinHandle<String> {
+fn collect(mut from: impl Read + Send + 'static, printed_max: u64) -> mpsc::Receiver<String> {
+    let (tell, told) = mpsc::channel();
     thread::spawn(move || {
         let mut bytes = Vec::new();
         (&mut from).take(printed_max).read_to_end(&mut bytes).ok();
         std::io::copy(&mut from, &mut std::io::sink()).ok();
-        String::from_utf8_lossy(&bytes).into_owned()
-    })
+        tell.send(String::from_utf8_lossy(&bytes).into_owned())
+    });
+    told
 }
 
 /// What a command complained with, without what it only logged (Go programs write `time="…" level=…`).
@@ -101,6 +111,11 @@ mod tests {
     fn a_command_that_hangs_is_ended() {
         let error = run("sleep", &["60"], Duration::from_millis(50)).unwrap_err();
         assert_eq!(error.to_string(), "`sleep 60` failed: no end within 0 s");
+    }
+
+    #[test]
+    fn what_a_command_leaves_in_the_background_is_not_waited_for() {
+        assert_eq!(run("sh", &["-c", "sleep 1000 & echo done"], LOOK).unwrap(), "done\n");
     }
 
     #[test]

@@ -147,32 +147,38 @@ fn with_crio_folder(host: &Host, observed: &Observed, drop_in: Option<&str>) -> 
     let layout = &observed.platform.layout;
     let candidate = Path::new(CANDIDATE_FOLDER);
     let folder = layout.path.parent().unwrap_or(Path::new("/"));
-    let fill = || -> Result<(), FileError> {
-        host.files.remove_tree(candidate)?;
+    let fill = || -> Result<(), LoadError> {
+        host.files.remove_tree(candidate).map_err(LoadError::File)?;
         copy_without(host, folder, candidate, &layout.path)?;
         let ours = drop_in.zip(layout.path.file_name());
         ours.map_or(Ok(()), |(text, name)| {
-            host.files.write_new(&candidate.join(name), Attributes::PRIVATE, &mut text.as_bytes())
+            let copied = host.files.write_new(&candidate.join(name), Attributes::PRIVATE, &mut text.as_bytes());
+            copied.map_err(LoadError::File)
         })
     };
     let program = &observed.platform.daemon.program;
     let main = observed.loaded.as_ref().map(|_| layout.loaded.as_path());
-    let answer =
-        fill().map_err(LoadError::File).and_then(|()| Ok(host.system.crio_config(program, main, candidate)?));
+    let answer = fill().and_then(|()| Ok(host.system.crio_config(program, main, candidate)?));
     gone(host, candidate, host.files.remove_tree(candidate))?;
     answer
 }
 
-/// Copies a folder as CRI-O reads it: every file, also those in folders below.
-fn copy_without(host: &Host, from: &Path, to: &Path, left_out: &Path) -> Result<(), FileError> {
+/// Copies a folder as CRI-O reads it: every file, also those in folders below. It stops at anything else.
+fn copy_without(host: &Host, from: &Path, to: &Path, left_out: &Path) -> Result<(), LoadError> {
     let files = &host.files;
-    files.make_dir(to)?;
+    files.make_dir(to).map_err(LoadError::File)?;
     for name in files.names(from) {
         let (path, copy) = (from.join(&name), to.join(&name));
         if files.link_metadata(&path).is_some_and(|entry| entry.is_dir()) {
             copy_without(host, &path, &copy, left_out)?;
-        } else if let Some(content) = files.read(&path).ok().flatten().filter(|_| path != left_out) {
-            files.write_new(&copy, Attributes::PRIVATE, &mut content.as_slice())?;
+        } else if path != left_out {
+            let is_file = files.metadata(&path).is_some_and(|entry| entry.is_file());
+            let content = if is_file { files.read(&path).map_err(LoadError::File)? } else { None };
+            let Some(content) = content else {
+                let words = format!("{} is no file: CRI-O does not start with it", path.display());
+                return Err(LoadError::Refused(words));
+            };
+            files.write_new(&copy, Attributes::PRIVATE, &mut content.as_slice()).map_err(LoadError::File)?;
         }
     }
     Ok(())

@@ -4,40 +4,50 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::Standing;
 use super::inventory::needed_dirs;
 use crate::artifacts::Artifact;
 use crate::failure::{Reason, Stop};
 use crate::host::Files;
 use crate::ledger;
 use crate::platform::{Form, Platform};
+use crate::target::{Target, WantedSource};
 
 /// Looks at the places of everything that a run may create.
 pub(super) fn refuse(
     files: &Files,
     platform: &Platform,
+    target: &Target,
     install_dir: &Path,
     artifacts: &BTreeMap<String, Artifact>,
-    links: &BTreeMap<PathBuf, Standing>,
+    named: &BTreeMap<PathBuf, PathBuf>,
 ) -> Result<(), Stop> {
+    if target.runtimes.iter().all(|wanted| wanted.source == WantedSource::Preinstalled) {
+        return Ok(());
+    }
     let dirs = needed_dirs(platform, install_dir, artifacts);
     let needed = dirs.iter().map(PathBuf::as_path).chain(ledger::FOLDERS.map(Path::new));
-    let no_dir = needed.flat_map(Path::ancestors).find(|path| files.metadata(path).is_some_and(|it| !it.is_dir()));
-    if let Some(path) = no_dir {
-        return Err(blocked(path, "is a file, and a directory of that name is needed"));
-    }
-    if let Some(path) = links.keys().find(|path| files.link_metadata(path).is_some_and(|it| it.is_dir())) {
-        return Err(blocked(path, "is a directory, and a link of that name is needed"));
-    }
-    let config = &platform.layout.path;
-    let is_edited = !matches!(platform.layout.form, Form::ByName | Form::Fixed(_));
-    match files.link_target(config).filter(|_| is_edited && files.metadata(config).is_none()) {
-        None => Ok(()),
-        Some(target) => {
-            let words = format!("is a link to {}, where there is nothing", target.display());
-            Err(blocked(config, &words).with_remedy("take the link away, or create the file that it leads to"))
+    for path in needed.flat_map(Path::ancestors) {
+        refuse_dangling(files, path)?;
+        if files.metadata(path).is_some_and(|it| !it.is_dir()) {
+            return Err(blocked(path, "is a file, and a directory of that name is needed"));
         }
     }
+    let links = artifacts.values().map(|artifact| artifact.link(install_dir)).chain(named.keys().cloned());
+    for path in links {
+        if files.link_metadata(&path).is_some_and(|it| it.is_dir()) {
+            return Err(blocked(&path, "is a directory, and a link of that name is needed"));
+        }
+    }
+    if matches!(platform.layout.form, Form::ByName | Form::Fixed(_)) {
+        return Ok(());
+    }
+    refuse_dangling(files, &platform.layout.path)
+}
+
+fn refuse_dangling(files: &Files, path: &Path) -> Result<(), Stop> {
+    let Some(target) = files.link_target(path).filter(|_| files.metadata(path).is_none()) else { return Ok(()) };
+    let words = format!("is a link to {}, where there is nothing", target.display());
+    Err(blocked(path, &words).with_remedy("take the link away, or create what it leads to"))
 }
 
 fn blocked(path: &Path, words: &str) -> Stop {

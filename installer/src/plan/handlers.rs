@@ -89,7 +89,11 @@ pub(super) fn sort_out(wanted: &[Handler<'_>], observed: &Observed, effective: &
     for (wanted, entry) in wanted {
         let handler = &wanted.runtime.handler;
         match (there.get(handler), entry) {
-            (Some(_), None) => {}
+            (Some(_), None) if is_served(effective, handler) => {}
+            (Some(_), None) => {
+                let words = format!("CRI does not serve the handler `{handler}`, which is said to be preinstalled");
+                return Err(Stop::unchanged("compare the handlers", Reason::HandlerMissing, words));
+            }
             (None, Some(entry)) => ours.push(entry.clone()),
             (Some(table), Some(entry)) if entry.is_in(table) => {}
             (Some(table), Some(_)) => {
@@ -105,4 +109,10 @@ pub(super) fn sort_out(wanted: &[Handler<'_>], observed: &Observed, effective: &
         }
     }
     Ok(ours)
+}
+
+/// Whether CRI serves a handler, as far as it tells.
+fn is_served(effective: &Effective, handler: &str) -> bool {
+    let served = &effective.cri.handlers;
+    served.is_empty() || served.contains_key(handler)
 }

@@ -40,7 +40,8 @@ pub(super) fn changes(observed: &Observed, config: Option<&String>, state: &Stat
             path: observed.platform.layout.path.clone(),
             draft: observed.config_draft.clone(),
             text: config.cloned(),
-            previous: observed.config.clone(),
+            // All the way back, if an earlier run did not end.
+            previous: observed.unfinished().unwrap_or(&observed.config).clone(),
             attributes: observed.config_attributes,
         });
     }

@@ -197,3 +197,29 @@ fn an_entry_that_somebody_else_wrote_just_so_is_kept_when_ours_goes() {
     node.must_apply(&[]);
     assert_eq!(node.config(), theirs);
 }
+
+#[test]
+fn a_folder_of_somebody_elses_beside_our_links_is_no_obstacle() {
+    let node = plain();
+    std::fs::create_dir_all(node.path("/opt/kwasm/bin/backup")).unwrap();
+    let before = node.tree();
+    node.must_apply(&[bundled("wasmtime")]);
+    node.must_apply(&[]);
+    assert_eq!(node.tree(), before);
+}
+
+#[test]
+fn a_link_in_the_place_of_one_of_our_folders_stays_a_link() {
+    let node = plain();
+    for (link, target) in [("/var/lib/kwasm", "/data/kwasm"), ("/opt/kwasm", "/data/opt")] {
+        std::fs::create_dir_all(node.path(target)).unwrap();
+        std::os::unix::fs::symlink(target, node.path(link)).unwrap();
+    }
+    let before = node.tree();
+    node.must_apply(&[bundled("wasmtime")]);
+    node.mood(Mood::Refuses("spin")).bundle("spin", "s");
+    assert_eq!(node.must_fail(&[bundled("spin"), bundled("wasmtime")]).state, NodeState::RolledBack);
+    node.must_apply(&[]);
+    assert_eq!(node.tree(), before);
+    assert_eq!(node.plan(&[]).lines().last(), Some("nothing to do"));
+}

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use kwasm_api::Runtime;
+use kwasm_api::report::NodeState;
 use rstest::rstest;
 
 use crate::campaign::{Campaign, End, Ending, Road, Tally, Witness};
-use crate::fake::{Moment, Mood, Node};
+use crate::fake::{Moment, Mood, Node, bundled};
 use crate::http::served;
 use crate::image::pulled;
 use crate::points::Fault;
@@ -200,6 +201,23 @@ fn a_runtime_that_is_fetched_keeps_the_same_promises(#[case] source: impl FnOnce
     campaign.strike(&road, &mut |_, _| Ok(()), &mut tally);
     print(&BTreeMap::from([(Change::Install, tally)]));
     campaign.end();
+}
+
+/// What failed before it changed anything need not be undone: undoing it would fail as well, and keep what fills the disk.
+#[test]
+fn a_disk_that_is_full_when_the_configuration_is_written_is_given_back_everything() {
+    let (node, wanted) = (Node::of("kind-1.7"), [bundled("wasmtime")]);
+    let old = node.moment();
+    let points = points(&node, &old, Mood::Healthy, &wanted);
+    let draft = "Create /etc/containerd/.config.toml.kwasm-new";
+    for at in (0..points.len()).filter(|at| points[*at] == draft) {
+        node.put(&old);
+        node.points().strike(Some((Fault::Full, at)));
+        let stop = node.must_fail(&wanted);
+        node.points().strike(None);
+        assert_eq!(stop.state, NodeState::RolledBack, "{stop}");
+        assert_eq!(node.moment(), old);
+    }
 }
 
 #[test]

@@ -149,6 +149,25 @@ fn a_handler_that_crio_has_without_us_is_never_replaced() {
 }
 
 #[test]
+fn a_handler_that_crio_passes_over_is_not_preinstalled() {
+    let stop = Node::of("crio-without-crun").must_fail(&[preinstalled("crun")]);
+    assert_eq!(
+        stop.to_string(),
+        "compare the handlers: CRI does not serve the handler `crun`, which is said to be preinstalled"
+    );
+}
+
+#[test]
+fn a_folder_in_which_crio_would_stumble_is_left_alone() {
+    let node = Node::of("crio-1.33");
+    std::os::unix::fs::symlink("/nowhere", node.path("/etc/crio/crio.conf.d/50-gone.conf")).unwrap();
+    let before = node.tree();
+    let stop = node.must_fail(&node.facts.runtimes());
+    assert!(stop.message.contains("/etc/crio/crio.conf.d/50-gone.conf is no file"), "{stop}");
+    assert_eq!((stop.reason, node.tree()), (Reason::ConfigNotLoadable, before));
+}
+
+#[test]
 fn a_folder_of_which_crio_reads_every_file_never_holds_half_of_one() {
     let node = Node::of("crio-1.33");
     let touched = node.points().of(|| {

@@ -72,14 +72,15 @@ impl Files {
         self.change(Operation::Sync, "sync", path, || if self.gate.syncs() { file.sync_all() } else { Ok(()) })
     }
 
-    /// Opens an empty file that is only there to be locked. What is in memory needs no sync.
+    /// Opens an empty file that is only there to be locked, by nobody but its owner: whoever may read a file may lock it.
+    /// What is in memory needs no sync.
     ///
     /// # Errors
     /// If it cannot be created.
     pub fn open_lock(&self, path: &Path) -> Result<File, FileError> {
         let real = self.locate(path);
         self.change(Operation::Create, "create", path, || {
-            File::options().create(true).truncate(false).write(true).open(&real)
+            File::options().create(true).truncate(false).write(true).mode(0o600).open(&real)
         })
     }
 
@@ -134,8 +135,10 @@ impl Files {
     /// # Errors
     /// If something in it cannot be removed.
     pub fn remove_tree(&self, path: &Path) -> Result<(), FileError> {
-        if self.link_metadata(path).is_none() {
-            return Ok(());
+        match self.link_metadata(path) {
+            None => return Ok(()),
+            Some(entry) if !entry.is_dir() => return self.remove(path),
+            Some(_) => {}
         }
         for entry in self.names(path).into_iter().map(|name| path.join(name)) {
             let is_dir = self.link_metadata(&entry).is_some_and(|metadata| metadata.is_dir());
@@ -144,19 +147,26 @@ impl Files {
         self.remove_empty_dir(path).map(drop)
     }
 
-    /// Removes a directory if nothing is in it, and says whether it is gone.
+    /// Removes a directory if nothing is in it, and says whether it is gone. A link to a directory stays, and so does
+    /// a mount point: somebody else put it there.
     ///
     /// # Errors
     /// If it is empty and cannot be removed.
     pub fn remove_empty_dir(&self, path: &Path) -> Result<bool, FileError> {
         let real = self.locate(path);
+        if self.link_target(path).is_some() {
+            return Ok(false);
+        }
         match fs::read_dir(&real).map(|mut entries| entries.next().is_none()) {
             Ok(true) => {}
             Ok(false) => return Ok(false),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
             Err(error) => return Err(failed("look into", path, error)),
         }
-        self.change(Operation::RemoveDir, "remove the directory", path, || fs::remove_dir(&real))?;
+        match self.change(Operation::RemoveDir, "remove the directory", path, || fs::remove_dir(&real)) {
+            Err(error) if error.source.kind() == io::ErrorKind::ResourceBusy => return Ok(false),
+            removed => removed?,
+        }
         self.sync_parent(path)?;
         Ok(true)
     }
@@ -227,6 +237,18 @@ mod tests {
         fs::create_dir(root.path().join("etc")).unwrap();
         let files = Files::below(root.path());
         (root, files)
+    }
+
+    #[test]
+    fn a_tree_that_is_a_link_goes_without_what_it_leads_to() {
+        let (root, files) = tree();
+        fs::create_dir(root.path().join("elsewhere")).unwrap();
+        fs::write(root.path().join("elsewhere/file"), "theirs").unwrap();
+        symlink("/elsewhere", root.path().join("etc/link")).unwrap();
+        assert!(!files.remove_empty_dir(Path::new("/etc/link")).unwrap());
+        files.remove_tree(Path::new("/etc/link")).unwrap();
+        assert_eq!(fs::read(root.path().join("elsewhere/file")).unwrap(), b"theirs");
+        assert!(fs::symlink_metadata(root.path().join("etc/link")).is_err());
     }
 
     #[test]
