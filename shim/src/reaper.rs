@@ -50,8 +50,8 @@ impl Drop for Child {
     }
 }
 
-/// Collects children. Each is claimed by [`Reaper::claim`] in the same breath as it is spawned: no other code of the shim's one thread
-/// runs in between.
+/// Collects children. Each is claimed by [`Reaper::claim`] in the same breath as it is spawned: only one thread
+/// of the shim starts processes, and no other code of it runs in between.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reaper {
     claims: Arc<Mutex<HashMap<Pid, oneshot::Sender<Exit>>>>,

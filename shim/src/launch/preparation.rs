@@ -110,7 +110,7 @@ impl Preparation {
     }
 }
 
-/// Runs `spawn` so that the child is in the PID namespace that the specification asks for. The shim has one thread, which
+/// Runs `spawn` so that the child is in the PID namespace that the specification asks for. The shim's thread itself
 /// stays in its own namespace: only new children are elsewhere (pid_namespaces(7)).
 fn in_pid_namespace(spec: &Spec, spawn: impl FnOnce() -> io::Result<std::process::Child>) -> io::Result<Pid> {
     let namespace = spec.namespace(&NamespaceKind::Pid);
