@@ -123,7 +123,7 @@ impl Transaction<'_> {
         (self.progress)("wait for CRI to serve the handlers");
         self.wait(&self.plan.expected).map_err(|unmet| {
             let reason = match unmet {
-                Unmet::NoAnswer(_) | Unmet::NotReady(_) => Reason::CriDidNotReturn,
+                Unmet::NoAnswer(_) | Unmet::NotReady(_) | Unmet::NetworkLost => Reason::CriDidNotReturn,
                 Unmet::NotServed(_) | Unmet::StillServed(_) => Reason::HandlerNotServed,
             };
             self.with_last_words(Stop::unchanged(step, reason, unmet))
@@ -222,7 +222,9 @@ impl Transaction<'_> {
 
     /// What CRI served before: it need not be what the configuration said.
     fn before(&self) -> Expected {
-        Expected { others: self.effective.cri.handlers.keys().cloned().collect(), ..Expected::default() }
+        let cri = &self.effective.cri;
+        let others = cri.handlers.keys().cloned().collect();
+        Expected { others, network: cri.network_ready, ..Expected::default() }
     }
 
     /// Forgets this transaction, but not what a run that was cut off has left on the way to it.

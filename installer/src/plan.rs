@@ -158,7 +158,7 @@ fn expect(observed: &Observed, wanted: &[(&Wanted, Option<Entry>)], effective: &
         observed.handlers_before().into_iter().filter(|name| !there.contains_key(name) && !ours(name)).collect();
     gone.sort();
     gone.dedup();
-    Expected { entries, others, gone }
+    Expected { entries, others, gone, network: effective.cri.network_ready }
 }
 
 fn reports(observed: &Observed, target: &Target) -> Vec<RuntimeReport> {

@@ -16,6 +16,8 @@ pub struct Expected {
     pub others: Vec<String>,
     /// Handlers that must not be served any more.
     pub gone: Vec<String>,
+    /// Whether pods had a network before, so that they must have one afterwards.
+    pub network: bool,
 }
 
 /// What is not as expected.
@@ -25,6 +27,8 @@ pub enum Unmet {
     NoAnswer(String),
     /// `RuntimeReady` is false, in words.
     NotReady(String),
+    /// `NetworkReady` is false, and was not before.
+    NetworkLost,
     /// These are not served, or otherwise than configured.
     NotServed(Vec<String>),
     /// These are still served.
@@ -36,6 +40,9 @@ impl fmt::Display for Unmet {
         match self {
             Self::NoAnswer(words) => f.write_str(words),
             Self::NotReady(words) => write!(f, "CRI answers, but its condition RuntimeReady is false: {words}"),
+            Self::NetworkLost => {
+                f.write_str("CRI answers, but its condition NetworkReady is false, which was true before")
+            }
             Self::NotServed(handlers) => {
                 write!(f, "CRI answers, but does not serve {} as configured", handlers.join(", "))
             }
@@ -59,6 +66,9 @@ impl Expected {
     pub fn judge(&self, cri: &CriStatus) -> Result<(), Unmet> {
         if !cri.ready {
             return Err(Unmet::NotReady(cri.message.clone()));
+        }
+        if self.network && !cri.network_ready {
+            return Err(Unmet::NetworkLost);
         }
         let ours = self.entries.iter().filter(|entry| !cri.serves(entry)).map(|entry| entry.handler.clone());
         let others = self.others.iter().filter(|name| !cri.handlers.contains_key(*name)).cloned();
@@ -105,12 +115,12 @@ mod tests {
 
     fn serving(handlers: serde_json::Value) -> CriStatus {
         let handlers = handlers.as_object().unwrap().clone().into_iter().collect();
-        CriStatus { ready: true, message: String::new(), handlers }
+        CriStatus { ready: true, message: String::new(), network_ready: true, handlers }
     }
 
     fn expected() -> Expected {
         let entries = vec![Entry::oci("crun", "/usr/bin/crun")];
-        Expected { entries, others: vec!["runc".into()], gone: vec!["spin".into()] }
+        Expected { entries, others: vec!["runc".into()], gone: vec!["spin".into()], network: true }
     }
 
     #[test]
@@ -139,5 +149,12 @@ mod tests {
         let status = CriStatus { ready: false, message: "why".into(), ..CriStatus::default() };
         let unmet = expected().judge(&status).unwrap_err();
         assert_eq!(unmet.to_string(), "CRI answers, but its condition RuntimeReady is false: why");
+    }
+
+    #[test]
+    fn a_network_that_was_there_before_must_be_there_again() {
+        let status = CriStatus { network_ready: false, ..serving(json!({"runc": {}})) };
+        assert_eq!(Expected { network: true, ..Expected::default() }.judge(&status), Err(Unmet::NetworkLost));
+        assert_eq!(Expected::default().judge(&status), Ok(()));
     }
 }

@@ -86,7 +86,8 @@ async fn ask(socket: &str) -> Result<StatusResponse, String> {
 
 fn read(response: &StatusResponse) -> CriStatus {
     let conditions = response.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-    let ready = conditions.iter().find(|condition| condition.r#type == "RuntimeReady");
+    let condition = |name: &str| conditions.iter().find(|condition| condition.r#type == name);
+    let ready = condition("RuntimeReady");
     let mut handlers: BTreeMap<String, Json> = response
         .info
         .get("config")
@@ -103,6 +104,7 @@ fn read(response: &StatusResponse) -> CriStatus {
     CriStatus {
         ready: ready.is_some_and(|condition| condition.status),
         message: ready.map(|condition| format!("{} {}", condition.reason, condition.message)).unwrap_or_default(),
+        network_ready: condition("NetworkReady").is_some_and(|condition| condition.status),
         handlers,
     }
 }
@@ -125,14 +127,16 @@ mod tests {
     #[test]
     fn handlers_are_read_from_the_configuration_that_the_daemon_holds() {
         let config = r#"{"containerd": {"runtimes": {"wasmtime": {"runtimeType": "/x"}}}}"#;
-        let condition = RuntimeCondition { r#type: "RuntimeReady".into(), status: true, ..Default::default() };
+        let condition = |name: &str, status| RuntimeCondition { r#type: name.into(), status, ..Default::default() };
         let response = StatusResponse {
-            status: Some(RuntimeStatus { conditions: vec![condition] }),
+            status: Some(RuntimeStatus {
+                conditions: vec![condition("RuntimeReady", true), condition("NetworkReady", false)],
+            }),
             info: HashMap::from([("config".to_owned(), config.to_owned())]),
             runtime_handlers: vec![RuntimeHandler { name: "crun".into() }, RuntimeHandler { name: String::new() }],
         };
         let status = read(&response);
-        assert!(status.ready);
+        assert!(status.ready && !status.network_ready);
         assert_eq!(status.handlers.keys().collect::<Vec<_>>(), ["crun", "wasmtime"]);
         assert_eq!(status.handlers["wasmtime"]["runtimeType"], "/x");
     }

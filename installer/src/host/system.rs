@@ -62,6 +62,8 @@ pub struct CriStatus {
     pub ready: bool,
     /// What stands behind it, if it is false.
     pub message: String,
+    /// The condition `NetworkReady`: false on a node whose network for pods is not set up yet.
+    pub network_ready: bool,
     /// The handlers that the running daemon serves, with their configuration as it holds it: keys are spelled
     /// as containerd's JSON spells them. `Null` where it only tells the name.
     pub handlers: BTreeMap<String, Json>,

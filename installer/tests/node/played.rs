@@ -187,7 +187,7 @@ impl System for FakeSystem {
             });
             (name.clone(), if self.facts.is_crio() { Json::Null } else { served })
         });
-        Ok(CriStatus { ready, message: "as CRI put it".into(), handlers: spelled.collect() })
+        Ok(CriStatus { ready, message: "as CRI put it".into(), network_ready: true, handlers: spelled.collect() })
     }
 
     fn processes_below(&self, folder: &Path) -> Vec<Process> {
