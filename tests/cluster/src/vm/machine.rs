@@ -28,8 +28,9 @@ const ENDED: [i32; 2] = [124, 137];
 /// parent that is gone before its death is watched would leave the program behind.
 const WHILE_PARENT_LIVES: &str = r#"[ "$PPID" = "$1" ] || exit 1; shift; exec "$@""#;
 
-/// cgroup v2 only, no login prompts; a panic ends the emulator, which does not start again.
-const KERNEL_ARGUMENTS: &str = "root=/dev/nvme0n1 rw console=ttyS0 loglevel=5 panic=-1 mitigations=off \
+/// cgroup v2 only, no login prompts; a panic ends the emulator, which does not start again. On a busy machine an emulated
+/// timer may be too slow for the kernel's own check of it.
+const KERNEL_ARGUMENTS: &str = "root=/dev/nvme0n1 rw console=ttyS0 loglevel=5 panic=-1 mitigations=off no_timer_check \
                                 systemd.unified_cgroup_hierarchy=1 cgroup_no_v1=all systemd.getty_auto=0 \
                                 systemd.show_status=yes";
 
