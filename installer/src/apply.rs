@@ -108,7 +108,7 @@ impl Transaction<'_> {
     }
 
     fn begin(&self) -> Result<(), FileError> {
-        let previous = self.observed.unfinished().unwrap_or(&self.observed.config).clone();
+        let previous = self.observed.config_before().clone();
         let current = self.observed.ledger.as_ref().map(|ledger| ledger.current.clone()).unwrap_or_default();
         let pending = Some(Pending { state: self.plan.state.clone(), previous });
         Ledger { pending, ..Ledger::settled(current) }.write(&self.host.files)
@@ -229,7 +229,7 @@ impl Transaction<'_> {
 
     /// Forgets this transaction, but not what a run that was cut off has left on the way to it.
     fn forget(&self) -> Result<(), FileError> {
-        let previous = self.observed.unfinished().unwrap_or(&self.observed.config);
+        let previous = self.observed.config_before();
         let state = self.observed.ledger.as_ref().map(|ledger| ledger.at(previous.as_deref()));
         let files = &self.host.files;
         match state.filter(|state| !state.is_empty() || !state.created_dirs.is_empty()).map(Ledger::settled) {

@@ -143,6 +143,12 @@ impl Observed {
         let previous = &self.ledger.as_ref()?.pending.as_ref()?.previous;
         (*previous != self.config).then_some(previous)
     }
+
+    /// The configuration that undoing leads back to: before an unfinished transaction, if there is one.
+    #[must_use]
+    pub fn config_before(&self) -> &Option<String> {
+        self.unfinished().unwrap_or(&self.config)
+    }
 }
 
 /// Reads the node.

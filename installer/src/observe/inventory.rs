@@ -84,7 +84,7 @@ pub(super) fn needed_dirs(
         needed.push(bin_dir(install_dir));
         needed.extend(artifacts.keys().map(|name| runtimes_dir(install_dir).join(name)));
     }
-    if !matches!(platform.layout.form, Form::ByName | Form::Fixed(_)) {
+    if platform.layout.form.is_written() {
         needed.extend(platform.layout.path.parent().map(Path::to_owned));
     }
     needed

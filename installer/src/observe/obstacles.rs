@@ -9,7 +9,7 @@ use crate::artifacts::Artifact;
 use crate::failure::{Reason, Stop};
 use crate::host::Files;
 use crate::ledger;
-use crate::platform::{Form, Platform};
+use crate::platform::Platform;
 use crate::target::{Target, WantedSource};
 
 /// Looks at the places of everything that a run may create.
@@ -38,10 +38,8 @@ pub(super) fn refuse(
             return Err(blocked(&path, "is a directory, and a link of that name is needed"));
         }
     }
-    if matches!(platform.layout.form, Form::ByName | Form::Fixed(_)) {
-        return Ok(());
-    }
-    refuse_dangling(files, &platform.layout.path)
+    let layout = &platform.layout;
+    if layout.form.is_written() { refuse_dangling(files, &layout.path) } else { Ok(()) }
 }
 
 fn refuse_dangling(files: &Files, path: &Path) -> Result<(), Stop> {

@@ -31,7 +31,7 @@ pub struct Base {
 pub fn base(observed: &Observed, target: &Target) -> Result<Base, Stop> {
     let form = &observed.platform.layout.form;
     let fresh = Dialect::fresh(observed.platform.daemon.major);
-    if let Form::ByName | Form::Fixed(_) = form {
+    if !form.is_written() {
         let text = observed.config.clone();
         return Ok(Base { loaded: untouched(observed), text, dialect: fresh });
     }

@@ -40,8 +40,7 @@ pub(super) fn changes(observed: &Observed, config: Option<&String>, state: &Stat
             path: observed.platform.layout.path.clone(),
             draft: observed.config_draft.clone(),
             text: config.cloned(),
-            // All the way back, if an earlier run did not end.
-            previous: observed.unfinished().unwrap_or(&observed.config).clone(),
+            previous: observed.config_before().clone(),
             attributes: observed.config_attributes,
         });
     }

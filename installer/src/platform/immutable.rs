@@ -3,11 +3,11 @@
 
 use std::path::Path;
 
-use super::{Form, Kind, Layout, Refusal, Seen};
+use super::{Kind, Layout, Refusal, Seen};
 
 /// Why nothing can be changed here; `None` if it can.
 pub(super) fn refusal(seen: &Seen<'_>, layout: &Layout) -> Option<Refusal> {
-    if matches!(layout.form, Form::ByName | Form::Fixed(_)) {
+    if !layout.form.is_written() {
         return None;
     }
     let folder = layout.path.parent().unwrap_or(Path::new("/"));

@@ -90,6 +90,14 @@ pub enum Form {
     Fixed(Refusal),
 }
 
+impl Form {
+    /// Whether there is a file that is ours to write.
+    #[must_use]
+    pub const fn is_written(&self) -> bool {
+        !matches!(self, Self::ByName | Self::Fixed(_))
+    }
+}
+
 /// Why nothing can be changed here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
