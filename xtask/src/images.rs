@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+pub use archive::buildah;
 pub use catalogue::{CATALOGUE, Content, Image};
 pub use layer::Entry;
 

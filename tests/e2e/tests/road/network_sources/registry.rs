@@ -16,6 +16,7 @@ use kwasm_test_cluster::{Session, pieces};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType};
 use serde_json::json;
 use tempfile::TempDir;
+use xtask::images::buildah;
 
 /// Where the image is put.
 pub(super) const REPOSITORY: &str = "team/runtime";
@@ -31,9 +32,6 @@ const HASH: &str = "$2y$05$kwasmregistrytestsaltu9urhk8/iUmbX7E5uKaLbsIsi9Fk3826
 
 /// How long the registry may take to start.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Nothing is verified: the image comes from `scratch`. A policy of our own, because a machine's may forbid that.
-const POLICY: &str = r#"{"default": [{"type": "insecureAcceptAnything"}]}"#;
 
 /// A registry, which ends when it is dropped, with all that it keeps.
 pub(super) struct Registry {
@@ -90,11 +88,12 @@ impl Registry {
         fs::create_dir(&context)?;
         fs::copy(program, context.join("runtime")).with_context(|| program.display().to_string())?;
         fs::write(context.join("Containerfile"), "FROM scratch\nCOPY runtime /runtime\n")?;
-        fs::write(work.path().join("policy.json"), POLICY)?;
-        run(buildah(work.path(), "bud").args(["--isolation", "chroot", "--quiet", "--tag", "runtime"]).arg(&context))?;
+        run(buildah(work.path(), "bud")?.args(["--isolation", "chroot", "--quiet", "--tag", "runtime"]).arg(&context))?;
 
         let (name, digest) = (format!("{}/{REPOSITORY}", self.address), work.path().join("digest"));
-        let mut push = buildah(work.path(), "push");
+        let mut push = buildah(work.path(), "push")?;
+        // No proxy is between.
+        push.env("NO_PROXY", "*");
         push.arg("--cert-dir").arg(self.folder.path().join("authorities"));
         push.arg("--authfile").arg(self.login_file(PASSWORD)?).arg("--digestfile").arg(&digest);
         run(push.arg("--quiet").arg("runtime").arg(format!("docker://{name}")))?;
@@ -165,15 +164,6 @@ fn read(log: impl Read, tell: &Sender<String>) {
             tell.send(rest.split(',').next().unwrap_or_default().to_owned()).ok();
         }
     }
-}
-
-/// buildah with a store of its own, so that the machine's images are not touched, and without a proxy between.
-fn buildah(work: &Path, verb: &str) -> Command {
-    let mut command = Command::new("buildah");
-    command.args(["--storage-driver", "vfs", "--root"]).arg(work.join("store"));
-    command.arg("--runroot").arg(work.join("run")).env("TMPDIR", work).env("NO_PROXY", "*");
-    command.arg(verb).arg("--signature-policy").arg(work.join("policy.json"));
-    command
 }
 
 fn run(command: &mut Command) -> Result<()> {
