@@ -18,6 +18,12 @@ use crate::tool;
 pub const DEFAULT_LIMIT: Duration = Duration::from_secs(120);
 /// How long a boot may take: ten to thirty seconds when the machine has something else to do as well.
 const BOOT_LIMIT: Duration = Duration::from_secs(240);
+/// How long the kernel may take of that before it starts process 1: some five seconds, thirty on a busy machine.
+const KERNEL_LIMIT: Duration = Duration::from_secs(90);
+/// Once in a hundred or more boots an emulated kernel stands still for good, without a word, before it starts process 1.
+const STARTS: u32 = 3;
+/// What the kernel says then (Linux' `run_init_process`), and nothing on the disk was asked for before.
+const PROCESS_1: &str = "Run /sbin/init as init process";
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(120);
 /// How soon the emulator's end shows after it hung up.
 const END_LIMIT: Duration = Duration::from_secs(10);
@@ -29,8 +35,8 @@ const ENDED: [i32; 2] = [124, 137];
 const WHILE_PARENT_LIVES: &str = r#"[ "$PPID" = "$1" ] || exit 1; shift; exec "$@""#;
 
 /// cgroup v2 only, no login prompts; a panic ends the emulator, which does not start again. On a busy machine an emulated
-/// timer may be too slow for the kernel's own check of it.
-const KERNEL_ARGUMENTS: &str = "root=/dev/nvme0n1 rw console=ttyS0 loglevel=5 panic=-1 mitigations=off no_timer_check \
+/// timer may be too slow for the kernel's own check of it. It tells all that it does: where it stands still, if it does.
+const KERNEL_ARGUMENTS: &str = "root=/dev/nvme0n1 rw console=ttyS0 loglevel=7 panic=-1 mitigations=off no_timer_check \
                                 systemd.unified_cgroup_hierarchy=1 cgroup_no_v1=all systemd.getty_auto=0 \
                                 systemd.show_status=yes";
 
@@ -50,6 +56,25 @@ impl Machine {
     /// When it does not boot, with the end of its console; when the disk is in use.
     pub fn boot(disk: &Disk, session: &Session) -> Result<Self, VmError> {
         let started = Instant::now();
+        let mut starts = 1;
+        loop {
+            let machine = Self::switch_on(disk, session)?;
+            match machine.greet() {
+                Ok(()) => {
+                    session.say(format!("virtual machine: up after {} s", started.elapsed().as_secs()));
+                    return Ok(machine);
+                }
+                Err(Problem::TimedOut) if starts < STARTS && !machine.runs_process_1() => {
+                    let last = tool::tail(&machine.console(), 1);
+                    session.say(format!("virtual machine: its kernel stands still, starting it anew: {last}"));
+                    starts += 1;
+                }
+                Err(problem) => return Err(machine.explain(problem, "boot", BOOT_LIMIT)),
+            }
+        }
+    }
+
+    fn switch_on(disk: &Disk, session: &Session) -> Result<Self, VmError> {
         let (ours, theirs) = UnixStream::pair().map_err(VmError::Emulator)?;
         let console = Console::new().map_err(VmError::Emulator)?;
         let mut command = command(disk, &console);
@@ -57,11 +82,20 @@ impl Machine {
         command.stderr(console.output().map_err(VmError::Emulator)?);
         let emulator = Emulator::start(command).map_err(VmError::Emulator)?;
         let channel = Channel::new(ours, session).map_err(VmError::Emulator)?;
-        let machine = Self { emulator, channel: Mutex::new(channel), console, session: session.clone() };
-        let greeting = machine.channel().greet(BOOT_LIMIT);
-        greeting.map_err(|problem| machine.explain(problem, "boot", BOOT_LIMIT))?;
-        session.say(format!("virtual machine: up after {} s", started.elapsed().as_secs()));
-        Ok(machine)
+        Ok(Self { emulator, channel: Mutex::new(channel), console, session: session.clone() })
+    }
+
+    /// Waits for the agent, but only so long for a kernel that does not start process 1.
+    fn greet(&self) -> Result<(), Problem> {
+        let mut channel = self.channel();
+        match channel.greet(KERNEL_LIMIT) {
+            Err(Problem::TimedOut) if self.runs_process_1() => channel.greet(BOOT_LIMIT.saturating_sub(KERNEL_LIMIT)),
+            greeting => greeting,
+        }
+    }
+
+    fn runs_process_1(&self) -> bool {
+        self.console().contains(PROCESS_1)
     }
 
     /// Runs a command, whatever its exit status, within [`DEFAULT_LIMIT`].
@@ -176,7 +210,7 @@ fn command(disk: &Disk, console: &Console) -> Command {
     // Nice, because emulating takes all the processor there is.
     command.arg(std::process::id().to_string()).args(["nice", "-n", "5", EMULATOR]);
     // No KVM: where a machine is nested, it may be there and yet not boot a stock kernel.
-    command.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-m", "1500", "-smp", "2"]);
+    command.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-m", "1500", "-smp", "1"]);
     command.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]);
     command.arg("-kernel").arg(disk.kernel()).args(["-append", KERNEL_ARGUMENTS]);
     // A write is done when this machine's kernel has it; a flush reaches this machine's disk.
