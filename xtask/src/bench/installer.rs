@@ -4,13 +4,13 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, anyhow};
 use kwasm_installer::host::cri;
 use kwasm_test_cluster::Node;
 
-use crate::by_hand::{ByHand, said};
+use crate::by_hand::ByHand;
 
-/// Installations of each node: an odd number, so that the median is one of them.
+/// Installations of each node that are timed, and as many that are watched: an odd number, so that the median is one of them.
 const ROUNDS: usize = 5;
 /// As the kernel shortens a program's name.
 const PROGRAM: &str = "kwasm-installer";
@@ -18,61 +18,71 @@ const PROGRAM: &str = "kwasm-installer";
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 const SOCKET: &str = "run/containerd/containerd.sock";
 
-/// One installation.
-#[derive(Clone, Copy, Default)]
-struct Cost {
-    /// All of it.
+/// The figures of one node, on which nothing is installed before or after.
+pub(super) fn measure(node: &Node) -> Result<Vec<(String, String)>> {
+    let installer = ByHand::on(node)?;
+    let (mut times, mut watched) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        times.push(time(&installer)?);
+        installer.run(&["uninstall"])?;
+    }
+    for _ in 0..ROUNDS {
+        watched.push(watch(node, &installer)?);
+        installer.run(&["uninstall"])?;
+    }
+    let version = node.containerd_version();
+    let own = |time: &Time| time.whole.saturating_sub(time.restart);
+    let memory = watched.iter().map(|watched| watched.memory).max().unwrap_or_default();
+    let figures = [
+        ("installation without the restart", median(times.iter().map(own))),
+        ("restart until the handlers are served", median(times.iter().map(|time| time.restart))),
+        ("CRI without an answer during it", median(watched.iter().map(|watched| watched.silence))),
+        ("peak memory of the installer", format!("{memory} KiB")),
+    ];
+    Ok(figures.map(|(what, figure)| (format!("containerd {version}: {what}"), figure)).into())
+}
+
+fn median(times: impl Iterator<Item = Duration>) -> String {
+    let mut times: Vec<Duration> = times.collect();
+    times.sort_unstable();
+    format!("{} ms", times[times.len() / 2].as_millis())
+}
+
+/// How long one installation took.
+struct Time {
+    /// All of it, entering the node included.
     whole: Duration,
     /// From the restart's begin to CRI serving the handlers.
     restart: Duration,
+}
+
+fn time(installer: &ByHand<'_>) -> Result<Time> {
+    let started = Instant::now();
+    let log = installer.run(&["install"])?;
+    Ok(Time { whole: started.elapsed(), restart: restart(&log)? })
+}
+
+/// What shows of one installation to somebody who looks all the time, which takes a processor of its own: such an
+/// installation says nothing about times.
+struct Watched {
     /// The longest time without an answer from CRI.
-    down: Duration,
+    silence: Duration,
     /// The program's own peak, in KiB.
     memory: u64,
 }
 
-/// The figures of one node, on which nothing is installed before or after.
-pub(super) fn measure(node: &Node) -> Result<Vec<(String, String)>> {
-    let installer = ByHand::on(node)?;
-    let mut costs = Vec::new();
-    for _ in 0..ROUNDS {
-        costs.push(install(node, &installer)?);
-        installer.run(&["uninstall"])?;
-    }
-    let median = |of: fn(&Cost) -> Duration| {
-        let mut all: Vec<Duration> = costs.iter().map(of).collect();
-        all.sort_unstable();
-        format!("{} ms", all[all.len() / 2].as_millis())
-    };
-    let version = node.containerd_version();
-    let memory = costs.iter().map(|cost| cost.memory).max().unwrap_or_default();
-    Ok(vec![
-        (
-            format!("containerd {version}: installation without the restart"),
-            median(|cost| cost.whole.saturating_sub(cost.restart)),
-        ),
-        (format!("containerd {version}: restart until the handlers are served"), median(|cost| cost.restart)),
-        (format!("containerd {version}: CRI without an answer during it"), median(|cost| cost.down)),
-        (format!("containerd {version}: peak memory of the installer"), format!("{memory} KiB")),
-    ])
-}
-
-fn install(node: &Node, installer: &ByHand<'_>) -> Result<Cost> {
+fn watch(node: &Node, installer: &ByHand<'_>) -> Result<Watched> {
     let first = node.first_process()?;
     let socket = format!("/proc/{first}/root/{SOCKET}");
     let ended = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let down = scope.spawn(|| longest_silence(&socket, &ended));
+        let silence = scope.spawn(|| longest_silence(&socket, &ended));
         let memory = scope.spawn(|| peak_memory(&ended));
-        let started = Instant::now();
-        let output = installer.start(&["install"]).and_then(|child| Ok(child.wait_with_output()?));
-        let whole = started.elapsed();
+        let log = installer.run(&["install"]);
         ended.store(true, Ordering::Relaxed);
-        let output = output?;
-        ensure!(output.status.success(), "{}", said(&output));
+        log?;
         let panicked = |_| anyhow!("a measuring thread panicked");
-        let (down, memory) = (down.join().map_err(panicked)?, memory.join().map_err(panicked)?);
-        Ok(Cost { whole, restart: restart(&said(&output))?, down, memory })
+        Ok(Watched { silence: silence.join().map_err(panicked)?, memory: memory.join().map_err(panicked)? })
     })
 }
 
