@@ -158,8 +158,13 @@ impl Observed {
 pub fn observe(host: &Host, settings: &Settings, target: &Target) -> Result<Observed, Stop> {
     // Hashing a bundle takes as long as asking the node's programs who they are.
     thread::scope(|scope| {
-        let bundles = scope.spawn(|| Bundles::load(&settings.bundle, target));
-        observe_with(host, settings, target, || bundles.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        let load = || Bundles::load(&settings.bundle, target);
+        let loading = thread::Builder::new().spawn_scoped(scope, load);
+        observe_with(host, settings, target, || match loading {
+            Ok(loading) => loading.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            // A node without room for another thread.
+            Err(_) => load(),
+        })
     })
 }
 

@@ -120,14 +120,14 @@ impl Clients {
         let Ok((_waiting, until)) = UnixStream::pair() else { return pending().await };
         let (tell, told) = oneshot::channel();
         // A thread, which ends with this future: to the event loop, a watch is no kind of file that it knows.
-        thread::spawn(move || {
+        let watching = thread::Builder::new().spawn(move || {
             let mut watched = [PollFd::new(&self.0, PollFlags::IN), PollFd::new(&until, PollFlags::IN)];
             while poll(&mut watched, None) == Err(Errno::INTR) {}
             if watched[0].revents().contains(PollFlags::IN) {
                 tell.send(()).ok();
             }
         });
-        if told.await.is_err() {
+        if watching.is_err() || told.await.is_err() {
             pending().await
         }
     }

@@ -1,9 +1,9 @@
 //! Running a command of the node to its end.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
@@ -34,9 +34,9 @@ pub(super) fn run(program: &str, arguments: &[&str], limit: Duration) -> Result<
 pub(super) fn finish(mut command: Command, limit: Duration, printed_max: u64) -> Result<String, SystemError> {
     let words_of = [command.get_program()].into_iter().chain(command.get_args());
     let line = words_of.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
-    let not_started = |error: std::io::Error| SystemError::Start { command: line.clone(), reason: error.to_string() };
+    let not_started = |error: io::Error| SystemError::Start { command: line.clone(), reason: error.to_string() };
     let failed = |words: String| SystemError::Command { command: line.clone(), words };
-    let mut child = command
+    let child = command
         .current_dir("/")
         .process_group(0)
         .stdin(Stdio::null())
@@ -44,25 +44,47 @@ pub(super) fn finish(mut command: Command, limit: Duration, printed_max: u64) ->
         .stderr(Stdio::piped())
         .spawn()
         .map_err(not_started)?;
-    let output = child.stdout.take().map(|from| collect(from, printed_max));
-    let errors = child.stderr.take().map(|from| collect(from, printed_max));
     let group = group(&child);
-    let (end, ended) = mpsc::channel();
-    thread::spawn(move || end.send(child.wait()));
-    let Ok(status) = ended.recv_timeout(limit) else {
+    // One that cannot be attended to is not left running.
+    let attended = attend(child, printed_max).map_err(|error| {
         end_group(group);
-        ended.recv().ok();
+        not_started(error)
+    })?;
+    let Ok(status) = attended.ended.recv_timeout(limit) else {
+        end_group(group);
+        attended.ended.recv().ok();
         return Err(failed(format!("no end within {} s", limit.as_secs())));
     };
     let status = status.map_err(not_started)?;
     // What it started in the background would keep its output open.
     end_group(group);
-    let text = |reader: Option<mpsc::Receiver<String>>| {
-        let read = reader.map_or_else(|| Ok(String::new()), |reader| reader.recv_timeout(AFTER_THE_END));
-        read.map_err(|_| failed("it ended, but something that it started keeps its output open".to_owned()))
+    let text = |told: &Receiver<String>| {
+        told.recv_timeout(AFTER_THE_END)
+            .map_err(|_| failed("it ended, but something that it started keeps its output open".to_owned()))
     };
-    let (output, errors) = (text(output)?, text(errors)?);
+    let (output, errors) = (text(&attended.output)?, text(&attended.errors)?);
     if status.success() { Ok(output) } else { Err(failed(words(&errors, &status.to_string()))) }
+}
+
+/// What a child's threads tell.
+struct Attended {
+    ended: Receiver<io::Result<ExitStatus>>,
+    output: Receiver<String>,
+    errors: Receiver<String>,
+}
+
+/// Listens to a child, so that it is never held up, and waits for its end.
+fn attend(mut child: Child, printed_max: u64) -> io::Result<Attended> {
+    let output = collect(child.stdout.take(), printed_max)?;
+    let errors = collect(child.stderr.take(), printed_max)?;
+    Ok(Attended { ended: in_a_thread(move || child.wait())?, output, errors })
+}
+
+/// What this comes to, once it has. Where a node has no room for another thread, that is an error and no panic.
+fn in_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<Receiver<T>> {
+    let (tell, told) = mpsc::channel();
+    thread::Builder::new().spawn(move || tell.send(work()).ok())?;
+    Ok(told)
 }
 
 /// Of a child that leads a group of its own.
@@ -78,15 +100,14 @@ fn end_group(group: Option<Pid>) {
 }
 
 /// Keeps a beginning of what is printed, and lets the rest pass.
-fn collect(mut from: impl Read + Send + 'static, printed_max: u64) -> mpsc::Receiver<String> {
-    let (tell, told) = mpsc::channel();
-    thread::spawn(move || {
+fn collect(from: Option<impl Read + Send + 'static>, printed_max: u64) -> io::Result<Receiver<String>> {
+    in_a_thread(move || {
+        let Some(mut from) = from else { return String::new() };
         let mut bytes = Vec::new();
         (&mut from).take(printed_max).read_to_end(&mut bytes).ok();
-        std::io::copy(&mut from, &mut std::io::sink()).ok();
-        tell.send(String::from_utf8_lossy(&bytes).into_owned())
-    });
-    told
+        io::copy(&mut from, &mut io::sink()).ok();
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
 }
 
 /// What a command complained with, without what it only logged (Go programs write `time="…" level=…`).
