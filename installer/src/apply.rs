@@ -147,7 +147,8 @@ impl Transaction<'_> {
             let step = format!("ask {} for its version", shim.display());
             (self.progress)(&step);
             let answer = self.host.system.try_out(shim, "-v", ANSWER);
-            answer.map_err(|error| Stop::unchanged(step, Reason::HandlerNotServed, error))
+            let remedy = format!("run `{} -v` by hand: it must end with 0 on this machine", shim.display());
+            answer.map_err(|error| Stop::unchanged(step, Reason::HandlerNotServed, error).with_remedy(&remedy))
         })
     }
 

@@ -5,6 +5,8 @@ use kwasm_api::report::{Failure, NodeState};
 /// One word for conditions and alerts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
+    /// The command line names what is not there.
+    InvalidCommandLine,
     /// The Order cannot be read or contradicts itself.
     InvalidOrder,
     /// The pod cannot reach its node.
@@ -23,6 +25,8 @@ pub enum Reason {
     RuntimeKindNotSupported,
     /// CRI is switched off or did not answer before anything was changed.
     CriNotAvailable,
+    /// The configuration is no file that can be read.
+    ConfigNotReadable,
     /// The configuration is not TOML.
     ConfigNotToml,
     /// The configuration has a version that is not known.
@@ -115,27 +119,43 @@ impl Stop {
     /// The program's exit code.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
-        match self.state {
-            NodeState::Unchanged => 3,
-            NodeState::RolledBack => 4,
-            NodeState::NeedsAttention => 5,
+        match (self.state, self.reason) {
+            (NodeState::Unchanged, Reason::InvalidCommandLine) => 2,
+            (NodeState::Unchanged, _) => 3,
+            (NodeState::RolledBack, _) => 4,
+            (NodeState::NeedsAttention, _) => 5,
         }
     }
 }
+
+/// Where the systems that are known are listed.
+const UNKNOWN_SYSTEM: &str = "see https://github.com/kwasm/kwasm/blob/main/docs/installer.md for the systems that are known; elsewhere install the runtime by other means and use the source `preinstalled`";
+
+/// For a configuration that does not come to what it says.
+const OVERRIDDEN: &str = "look for an import or a drop-in that overrides the CRI plugin's section, or a file of a version that this daemon does not read; please report it with this message, the file, and what the daemon prints for it (`containerd --config FILE config dump`, or `crio config`)";
+
+/// For a file that containerd would refuse at its next start.
+const REPAIR: &str = "repair the file: `containerd config dump` must print a configuration; containerd keeps running with the one it has loaded until its next restart";
+
+/// For a record that is damaged.
+const ADOPT: &str =
+    "move the file away and install the same runtimes again, which adopts their entries in the configuration";
+
+/// What a Job must be.
+const JOB: &str = "run the pod with `hostPID: true`, `privileged: true` and the node's `/` mounted at $NODE_ROOT";
 
 impl Reason {
     /// What to do next.
     #[must_use]
     pub const fn remedy(self) -> &'static str {
         match self {
-            Self::InvalidOrder => "correct the WasmRuntime, or use the installer image of the operator's release",
-            Self::NodeNotReachable => {
-                "run the pod with `hostPID: true`, `privileged: true` and the node's `/` mounted at $NODE_ROOT"
+            Self::InvalidCommandLine => "see `kwasm-installer --help`",
+            Self::InvalidOrder => {
+                "correct the Order, or the WasmRuntime that it was made from; the installer must be of the operator's release"
             }
+            Self::NodeNotReachable => JOB,
             Self::NodeBusy => "wait for the other installer to end; it holds /run/kwasm-installer.lock",
-            Self::NodeNotSupported => {
-                "see docs/installer.md for the systems that are known; elsewhere install the runtime by other means and use the source `preinstalled`"
-            }
+            Self::NodeNotSupported => UNKNOWN_SYSTEM,
             Self::NodeAmbiguous => "disable the container runtime that is not needed, or restart the one that is",
             Self::ContainerdTooOld => "update containerd to 1.6 or newer",
             Self::CrioTooOld => "update CRI-O to 1.30 or newer",
@@ -145,32 +165,31 @@ impl Reason {
             Self::CriNotAvailable => {
                 "repair the node's container runtime first: `crictl info` and the journal of its unit tell more"
             }
-            Self::ConfigNotToml | Self::ConfigNotLoadable => {
-                "repair the file: `containerd config dump` must print a configuration; containerd keeps running with the one it has loaded until its next restart"
-            }
+            Self::ConfigNotReadable => "put a regular file there, or a link to one, that root can read",
+            Self::ConfigNotToml | Self::ConfigNotLoadable => REPAIR,
             Self::ConfigVersionNotSupported => {
                 "use a newer installer image, or register the handler by hand and use the source `preinstalled`"
             }
             Self::ConfigLayoutNotSupported => {
                 "write the table of runtimes as `[…]` tables, or register the handler by hand and use the source `preinstalled`"
             }
-            Self::CandidateRefused | Self::CandidateChangesMore | Self::HandlerNotLoaded => {
-                "look for an import or a drop-in that overrides the CRI plugin's section; please report it with the output of `kwasm-installer plan`"
-            }
+            Self::CandidateRefused | Self::CandidateChangesMore | Self::HandlerNotLoaded => OVERRIDDEN,
             Self::HandlerConflict => "choose another handler name, or take the existing entry out of the configuration",
             Self::HandlerMissing => "register the handler on the node, or choose another source",
             Self::BundleNotUsable => "use an installer image that carries the runtime",
-            Self::ArtifactNotFetched => "make the server reachable from pods of this node, or correct the address",
+            Self::ArtifactNotFetched => {
+                "make the server reachable from this node (HTTP_PROXY, HTTPS_PROXY, NO_PROXY), or correct the address"
+            }
             Self::ArtifactRefused => "correct the WasmRuntime, or what the server has under that name",
             Self::BinaryMissing => "install the binary on the node, or correct the path",
             Self::NoInstallDirectory => {
                 "name a directory with --install-dir that is writable, not mounted noexec and on a disk"
             }
             Self::PathOccupied => "move it away, or name another directory for binaries with --install-dir",
-            Self::RuntimeInUse => "delete the pods of the runtime first, or use --force",
-            Self::LedgerNotReadable => {
-                "look at /var/lib/kwasm/installer/ledger.json; use the installer version that wrote it"
+            Self::RuntimeInUse => {
+                "delete the pods or containers that use it first; by hand, --force takes the configuration away and leaves the binaries"
             }
+            Self::LedgerNotReadable => ADOPT,
             Self::FileNotChanged => "make room or make the file system writable, then run it again",
             Self::RestartFailed | Self::CriDidNotReturn | Self::HandlerNotServed => {
                 "look at the journal of the container runtime's unit; the installer can be run again at any time"

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{Artifact, text_digest};
 use crate::config::Entry;
+use crate::failure::{Reason, Stop};
 use crate::host::Files;
 use crate::host::files::{Attributes, FileError, temporary};
 
@@ -103,6 +104,18 @@ pub enum LedgerError {
     /// A later version of this program wrote it.
     #[error("{FILE} has version {0}; this program understands version 1")]
     Version(u32),
+}
+
+impl LedgerError {
+    /// Stops the run.
+    #[must_use]
+    pub fn stop(&self) -> Stop {
+        let stop = Stop::unchanged("read the ledger", Reason::LedgerNotReadable, self);
+        match self {
+            Self::Version(_) => stop.with_remedy("use the installer version that wrote it, or a newer one"),
+            Self::File(_) | Self::Content(_) => stop,
+        }
+    }
 }
 
 impl Ledger {

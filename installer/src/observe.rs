@@ -175,8 +175,7 @@ fn observe_with(
     bundles: impl FnOnce() -> Bundles,
 ) -> Result<Observed, Stop> {
     let files = &host.files;
-    let ledger =
-        Ledger::read(files).map_err(|error| Stop::unchanged("read the ledger", Reason::LedgerNotReadable, error))?;
+    let ledger = Ledger::read(files).map_err(|error| error.stop())?;
     let platform = platform::detect(host, ledger.as_ref().and_then(Ledger::config_path))?;
     refuse_fixed(&platform, target)?;
     let path = &platform.layout.path;
@@ -240,14 +239,18 @@ fn refuse_moved(files: &Files, platform: &Platform, state: &State) -> Result<(),
         return Ok(());
     }
     let (old, new) = (record.path.display(), platform.layout.loaded.display());
-    let words = format!("our handlers stand in {old}, but the daemon reads {new} now, or cannot be changed");
+    let words = if fixed {
+        format!("our handlers stand in {old}, which can no longer be changed")
+    } else {
+        format!("our handlers stand in {old}, but the daemon now reads {new}")
+    };
     Err(Stop::unchanged("look for the configuration", Reason::NodeAmbiguous, words)
         .with_remedy("let the daemon read the old file again, or take our block out of it by hand"))
 }
 
 fn config_text(files: &Files, path: &Path) -> Result<Option<String>, Stop> {
     let step = format!("read {}", path.display());
-    let bytes = files.read(path).map_err(|error| Stop::unchanged(&step, Reason::ConfigNotToml, error))?;
+    let bytes = files.read(path).map_err(|error| Stop::unchanged(&step, Reason::ConfigNotReadable, error))?;
     let text = bytes.map(String::from_utf8).transpose();
     text.map_err(|error| {
         let at = error.utf8_error().valid_up_to();

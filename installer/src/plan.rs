@@ -129,14 +129,17 @@ fn check_binaries(observed: &Observed) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Promise: a runtime in use is not removed. A newer version of one that stays may be installed beside it.
+/// Promise: a runtime in use is not removed. A newer version of one that stays may be installed beside it, and one whose
+/// removal was forced is none any more: its binaries stay until nobody runs them.
 fn refuse_in_use(observed: &Observed, target: &Target) -> Result<(), Stop> {
     let stays: BTreeSet<&str> = target.runtimes.iter().filter_map(Wanted::artifact).collect();
+    let known = observed.artifacts_before();
+    let goes: BTreeSet<&str> = known.iter().map(String::as_str).filter(|name| !stays.contains(name)).collect();
     let runtimes = runtimes_dir(&observed.install_dir);
     let users: Vec<String> = observed
         .processes
         .iter()
-        .filter(|process| !stays.iter().any(|name| process.program.starts_with(runtimes.join(name))))
+        .filter(|process| goes.iter().any(|name| process.program.starts_with(runtimes.join(name))))
         .map(|process| format!("{} (pid {})", process.name, process.pid))
         .collect();
     if users.is_empty() || observed.forced {
@@ -197,6 +200,15 @@ impl Observed {
             ledger.current.config.iter().chain(pending)
         });
         records.flat_map(|record| record.handlers.iter().cloned()).collect()
+    }
+
+    /// The names of all artifacts that the ledger knows, the ones of an unfinished transaction among them.
+    fn artifacts_before(&self) -> BTreeSet<String> {
+        let states = self.ledger.iter().flat_map(|ledger| {
+            let pending = ledger.pending.iter().map(|pending| &pending.state);
+            pending.chain([&ledger.current])
+        });
+        states.flat_map(|state| state.artifacts.iter().map(|artifact| artifact.name.clone())).collect()
     }
 
     /// Every runtime that the ledger knows, the ones of an unfinished transaction among them.

@@ -1,11 +1,16 @@
 //! What is on a node, and whether it is as it should be.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 
+use kwasm_api::report::RuntimeReport;
 use serde::Serialize;
 
+use crate::artifacts::runtimes_dir;
+use crate::observe::{Observed, Standing};
+use crate::platform::Form;
 use crate::run::Prepared;
-use crate::target::Target;
+use crate::target::{Target, Wanted};
 
 /// A node as `kwasm-installer status` shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -15,6 +20,8 @@ pub struct Status {
     version: u32,
     containerd: DaemonStatus,
     runtimes: Vec<RuntimeStatus>,
+    /// Programs of ours that go when nobody runs them any more.
+    leaving: Vec<String>,
     /// What is not as it should be, a sentence each.
     problems: Vec<String>,
 }
@@ -39,8 +46,11 @@ struct RuntimeStatus {
     path: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sha256: Option<String>,
-    /// Whether the running daemon serves the handler as it is configured.
+    /// Whether the running daemon serves the handler as it is configured, or finds the shim by its name.
     served: bool,
+    /// The link on the daemon's `PATH` by which it finds the shim, where no configuration names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    link: Option<String>,
 }
 
 impl Status {
@@ -48,6 +58,13 @@ impl Status {
     #[must_use]
     pub fn of(prepared: &Prepared, target: &Target) -> Self {
         let Prepared { observed, effective, plan } = prepared;
+        let by_name = observed.platform.layout.form == Form::ByName;
+        let found = |report: &RuntimeReport| {
+            let shim = report.path.as_deref().map(Path::new).filter(|_| by_name)?;
+            let link = observed.named.iter().find(|(_, to)| *to == shim).map(|(link, _)| link);
+            let leads = |link: &&PathBuf| observed.links.get(*link) == Some(&Standing::Link(shim.to_owned()));
+            link.filter(leads).map(|link| link.display().to_string())
+        };
         let served = |handler: &str| {
             let entry = plan.expected.entries.iter().find(|entry| entry.handler == handler);
             entry.map_or_else(
@@ -55,12 +72,16 @@ impl Status {
                 |entry| effective.cri.ready && effective.cri.serves(entry),
             )
         };
-        let runtime = |report: &kwasm_api::report::RuntimeReport| RuntimeStatus {
-            name: report.name.clone(),
-            handler: report.handler.clone(),
-            path: report.path.clone(),
-            sha256: report.sha256.clone(),
-            served: served(&report.handler),
+        let runtime = |report: &RuntimeReport| {
+            let link = found(report);
+            RuntimeStatus {
+                name: report.name.clone(),
+                handler: report.handler.clone(),
+                path: report.path.clone(),
+                sha256: report.sha256.clone(),
+                served: if by_name { link.is_some() } else { served(&report.handler) },
+                link,
+            }
         };
         let ours = |name: &String| target.runtimes.iter().any(|wanted| wanted.runtime.name == *name);
         let runtimes: Vec<_> = plan.runtimes.iter().filter(|report| ours(&report.name)).map(runtime).collect();
@@ -74,6 +95,7 @@ impl Status {
                 config_path: platform.layout.path.display().to_string(),
                 config_version: observed.config_version(),
             },
+            leaving: leaving(observed, target),
             problems: Vec::new(),
             runtimes,
         };
@@ -88,20 +110,33 @@ impl Status {
     }
 }
 
+fn leaving(observed: &Observed, target: &Target) -> Vec<String> {
+    let runtimes = runtimes_dir(&observed.install_dir);
+    let stays = |program: &Path| {
+        let mut names = target.runtimes.iter().filter_map(Wanted::artifact);
+        names.any(|name| program.starts_with(runtimes.join(name)))
+    };
+    let processes = observed.processes.iter().filter(|process| !stays(&process.program));
+    processes.map(|process| format!("{} (pid {})", process.name, process.pid)).collect()
+}
+
 fn problems(prepared: &Prepared, runtimes: &[RuntimeStatus]) -> Vec<String> {
     let Prepared { observed, plan, .. } = prepared;
+    let by_name = observed.platform.layout.form == Form::ByName;
     let mut problems = Vec::new();
     if observed.interrupted() {
         problems.push("an earlier run was cut off: `kwasm-installer recover` ends it".to_owned());
     }
     let lost = runtimes.iter().filter(|runtime| !runtime.served);
-    problems.extend(
-        lost.map(|runtime| {
+    problems.extend(lost.map(|runtime| {
+        if by_name {
+            format!("containerd does not find the shim of {} by its name", runtime.name)
+        } else {
             format!("the running {} does not serve {}", observed.platform.kind.daemon(), runtime.handler)
-        }),
-    );
-    problems.extend(plan.change.iter().map(|step| format!("not done: {step}")));
-    problems.extend(plan.cleanup.iter().map(|step| format!("left over: {step}")));
+        }
+    }));
+    let steps = plan.change.iter().chain(&plan.cleanup);
+    problems.extend(steps.map(|step| format!("the next run has to {step}")));
     if problems.is_empty() && !plan.is_empty(observed) {
         problems.push("the ledger does not say what is there: run `install` again".to_owned());
     }
@@ -111,21 +146,28 @@ fn problems(prepared: &Prepared, runtimes: &[RuntimeStatus]) -> Vec<String> {
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let daemon = &self.containerd;
-        writeln!(
-            f,
-            "{} {} ({}), {} of version {}",
-            daemon.name, daemon.version, daemon.unit, daemon.config_path, daemon.config_version
-        )?;
+        write!(f, "{} {} ({}), {}", daemon.name, daemon.version, daemon.unit, daemon.config_path)?;
+        match daemon.config_version {
+            0 => writeln!(f)?,
+            version => writeln!(f, " of version {version}")?,
+        }
         if self.runtimes.is_empty() {
             writeln!(f, "no runtime of ours is on this node")?;
         }
         for runtime in &self.runtimes {
-            let served = if runtime.served { "served" } else { "not served" };
+            let served = match &runtime.link {
+                Some(link) => format!("found by its name, {link}"),
+                None if runtime.served => "served".to_owned(),
+                None => "not served".to_owned(),
+            };
             write!(f, "{}: {served} (handler {}", runtime.name, runtime.handler)?;
             match &runtime.path {
                 Some(path) => writeln!(f, ", {path})")?,
                 None => writeln!(f, ")")?,
             }
+        }
+        if !self.leaving.is_empty() {
+            writeln!(f, "until they end, their programs stay: {}", self.leaving.join(", "))?;
         }
         self.problems.iter().try_for_each(|problem| writeln!(f, "not as it should be: {problem}"))
     }

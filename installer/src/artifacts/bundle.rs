@@ -11,10 +11,8 @@ use super::{Artifact, Place, file_digest, hex};
 #[derive(Debug, thiserror::Error)]
 pub enum ArtifactError {
     /// No folder of that name.
-    #[error("the bundle {} has no folder `{name}`; it has: {available}", bundle.display())]
+    #[error("the installer's bundle has no runtime `{name}`; it has: {available}")]
     Missing {
-        /// The bundle's folder.
-        bundle: PathBuf,
         /// What was asked for.
         name: String,
         /// What is there.
@@ -62,8 +60,9 @@ impl Artifact {
             move |source| ArtifactError::Read { path, source }
         };
         let Ok(entries) = std::fs::read_dir(&source) else {
-            let available = available(bundle).join(", ");
-            return Err(ArtifactError::Missing { bundle: bundle.to_owned(), name: name.to_owned(), available });
+            let available = available(bundle);
+            let available = if available.is_empty() { "none".to_owned() } else { available.join(", ") };
+            return Err(ArtifactError::Missing { name: name.to_owned(), available });
         };
         let mut files: Vec<String> = entries
             .flatten()
@@ -116,7 +115,7 @@ mod tests {
     fn an_unknown_bundle_is_refused_with_the_known_ones() {
         let bundle = bundle(&[]);
         let error = Artifact::load(bundle.path(), "spin").unwrap_err().to_string();
-        assert!(error.ends_with("has no folder `spin`; it has: wasmtime"), "{error}");
+        assert!(error.ends_with("has no runtime `spin`; it has: wasmtime"), "{error}");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use super::program::{self, ProgramError};
 use super::registry::{ImageError, Repository};
 use super::remote::Remote;
 use super::tarball::{Bounds, TarballError};
+use super::transfer::TransferError;
 use super::{Artifact, Place, file_digest};
 use crate::apply::Progress;
 use crate::failure::{Reason, Stop};
@@ -55,6 +56,21 @@ pub enum FetchError {
 }
 
 impl FetchError {
+    fn stop(&self, step: &str) -> Stop {
+        let stop = Stop::unchanged(step, self.reason(), self);
+        if self.is_about_login() {
+            return stop.with_remedy(
+                "correct the pull secret: one that the chart's imagePullSecrets names, or a file in $KWASM_PULL_SECRETS",
+            );
+        }
+        stop
+    }
+
+    const fn is_about_login(&self) -> bool {
+        let Self::Image(ImageError::Download(DownloadError::Transfer(error))) = self else { return false };
+        matches!(error, TransferError::Login { .. })
+    }
+
     fn reason(&self) -> Reason {
         match self {
             Self::Download(DownloadError::File(_))
@@ -127,7 +143,7 @@ pub fn fetch(
         };
         let folders = host.files.make_dir(&staging).and_then(|()| host.files.make_dir(&job.folder));
         let fetched = folders.map_err(FetchError::from).and_then(|()| job.run(artifact));
-        fetched.map_err(|error| Stop::unchanged(step, error.reason(), error))?;
+        fetched.map_err(|error| error.stop(&step))?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use kwasm_api::Report;
-use kwasm_api::report::RuntimeState;
+use kwasm_api::report::{NodeState, RuntimeState};
 use serde_json::{Value as Json, json};
 
 use super::arguments::Output;
@@ -40,23 +40,18 @@ impl Answer {
             Output::Text => print!("{}", self.text()),
             Output::Json => println!("{}", self.json()),
         }
-        if let Some(Err(error)) = file.map(|file| file.write_all(self.report().to_json().as_bytes())) {
+        if let Self::Report(report, _) = self
+            && let Some(Err(error)) = file.map(|file| file.write_all(report.to_json().as_bytes()))
+        {
             eprintln!("kwasm-installer: cannot write the Report: {error}");
         }
         match self {
             Self::Report(_, Some(stop)) => {
-                eprintln!("kwasm-installer: {stop}\nThe node: {:?}. What to do: {}.", stop.state, stop.remedy);
+                eprintln!("kwasm-installer: {stop}\n{}. What to do: {}.", left(stop.state), stop.remedy);
                 ExitCode::from(stop.exit_code())
             }
             Self::Status(status, _) if !status.is_well() => ExitCode::from(NOT_WELL),
             _ => ExitCode::SUCCESS,
-        }
-    }
-
-    fn report(&self) -> Report {
-        match self {
-            Self::Report(report, _) => report.clone(),
-            _ => Report { version: 1, ..Report::default() },
         }
     }
 
@@ -75,9 +70,24 @@ impl Answer {
             Self::Report(report, _) => json!(report),
             Self::Plan(prepared) => render::plan_document(&prepared.observed, &prepared.plan),
             Self::Status(status, _) => json!(status),
-            Self::NothingToRecover => json!(self.report()),
+            Self::NothingToRecover => json!(Report { version: 1, ..Report::default() }),
         }
     }
+}
+
+/// Which node it is, and what it looks like now.
+fn left(state: NodeState) -> String {
+    // The operator tells a Job; elsewhere the machine calls itself something.
+    let node = std::env::var("NODE_NAME").unwrap_or_else(|_| {
+        let machine = rustix::system::uname();
+        machine.nodename().to_string_lossy().into_owned()
+    });
+    let state = match state {
+        NodeState::Unchanged => "is unchanged",
+        NodeState::RolledBack => "is as it was before: what was changed has been undone",
+        NodeState::NeedsAttention => "needs attention: undoing did not succeed",
+    };
+    format!("The node {node} {state}")
 }
 
 fn runtimes(report: &Report) -> String {

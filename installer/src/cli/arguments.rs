@@ -21,15 +21,15 @@ const AFTER_HELP: &str = "\
 Exit codes:
   0  done, or nothing to do; with `status` and `verify`: the node is as it should be
   1  `status` and `verify` only: it is not
-  2  the command line is wrong
-  3  not done; the node is unchanged
-  4  not done; what was changed has been undone and containerd works
+  2  the command line is wrong, or a file that it names cannot be used
+  3  not done; the node is unchanged; `status` and `verify`: it could not be looked at
+  4  not done; what was changed has been undone and the container runtime works
   5  not done, and undoing did not succeed: somebody should look
 
 Examples:
-  kwasm-installer install wasmtime      add the bundled Wasmtime shim to this machine
-  kwasm-installer plan                  what an Order would change, as steps and as a diff
-  kwasm-installer status --output json  for scripts";
+  kwasm-installer install wasmtime         add the bundled Wasmtime shim to this machine
+  kwasm-installer plan --order order.json  what an Order would change, as steps and as a diff
+  kwasm-installer status --output json     for scripts";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Do {
@@ -57,7 +57,7 @@ pub(super) enum Do {
         #[arg(long)]
         dry_run: bool,
     },
-    /// Like `status`, and nothing else is said when all is well
+    /// Like `status`, but silent if all is well: for scripts
     Verify,
     /// End a run that was cut off: complete it, or undo it if that is not possible
     Recover,
@@ -87,16 +87,17 @@ pub(super) struct Options {
     /// How the answer is printed; what is being done is always told on standard error.
     #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
     pub(super) output: Output,
-    /// Where the node's / is mounted; / on the node itself. Elsewhere the pod needs hostPID and privileged.
+    /// Where the node's / is mounted in this container, which needs hostPID and privileged; / on the node itself.
     #[arg(long, global = true, env = "NODE_ROOT", default_value = "/", value_name = "DIR")]
     pub(super) node_root: PathBuf,
     /// Bundled runtimes: a folder for each.
     #[arg(long, global = true, default_value = "/bundled", value_name = "DIR")]
     pub(super) bundled_dir: PathBuf,
-    /// Where binaries go on the node [default: /opt/kwasm, or /var/lib/kwasm if that takes no programs].
+    /// Where binaries go on the node [default: where they are; else /opt/kwasm, or /var/lib/kwasm if that takes no
+    /// programs; k3s and RKE2: /var/lib/kwasm first; MicroK8s: /var/snap/microk8s/common/kwasm].
     #[arg(long, global = true, env = "KWASM_INSTALL_DIR", value_name = "DIR")]
     pub(super) install_dir: Option<PathBuf>,
-    /// Write the Report, one line of JSON, to this file.
+    /// Write the Report of a run, one line of JSON, to this file; `status`, `verify` and `plan` have none.
     #[arg(long, global = true, env = "KWASM_REPORT", value_name = "FILE")]
     pub(super) report: Option<PathBuf>,
     /// Remove a runtime's configuration although containers of it run; their binaries stay until they end.

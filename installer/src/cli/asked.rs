@@ -30,15 +30,15 @@ pub(super) fn target(command: &Do, prelude: &Prelude, host: &Host) -> Result<Opt
 }
 
 fn recorded(host: &Host) -> Result<Vec<Runtime>, Stop> {
-    let ledger = Ledger::read(&host.files)
-        .map_err(|error| Stop::unchanged("read the ledger", Reason::LedgerNotReadable, error))?;
+    let ledger = Ledger::read(&host.files).map_err(|error| error.stop())?;
     Ok(ledger.map(|ledger| ledger.current.runtimes).unwrap_or_default())
 }
 
 fn added(mut runtimes: Vec<Runtime>, names: &[String], prelude: &Prelude) -> Result<Vec<Runtime>, Stop> {
     let names = if names.is_empty() { &prelude.names } else { names };
     if names.is_empty() {
-        return Err(unknown(format!("the bundle {} is empty", prelude.settings.bundle.display())));
+        return Err(unknown("there is no bundled runtime")
+            .with_remedy("name the folder of the bundled runtimes with --bundled-dir (in the image it is /bundled)"));
     }
     runtimes.retain(|runtime| !names.contains(&runtime.name));
     runtimes.extend(names.iter().map(|name| bundled(name)));
@@ -47,7 +47,9 @@ fn added(mut runtimes: Vec<Runtime>, names: &[String], prelude: &Prelude) -> Res
 
 fn without(mut runtimes: Vec<Runtime>, names: &[String]) -> Result<Vec<Runtime>, Stop> {
     if let Some(name) = names.iter().find(|name| !runtimes.iter().any(|runtime| runtime.name == **name)) {
-        return Err(unknown(format!("there is no runtime `{name}` of ours on this node")));
+        let there: Vec<&str> = runtimes.iter().map(|runtime| runtime.name.as_str()).collect();
+        let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
+        return Err(unknown(format!("no runtime `{name}` of ours is on this node; there is: {there}")));
     }
     runtimes.retain(|runtime| !names.is_empty() && !names.contains(&runtime.name));
     Ok(runtimes)
@@ -77,8 +79,8 @@ fn bundled(name: &str) -> Runtime {
     .revise()
 }
 
-fn unknown(words: String) -> Stop {
-    Stop::unchanged("read the command line", Reason::InvalidOrder, words)
+fn unknown(words: impl ToString) -> Stop {
+    Stop::unchanged("read the command line", Reason::InvalidCommandLine, words)
 }
 
 fn order_stop(error: TargetError) -> Stop {

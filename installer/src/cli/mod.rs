@@ -28,6 +28,9 @@ use crate::run::{carry_out, prepare};
 use crate::status::Status;
 use crate::target::{Target, TargetError};
 
+/// As clap ends the program.
+const WRONG_COMMAND_LINE: u8 = 2;
+
 /// What must be opened or read before the node is entered.
 struct Prelude {
     order: Option<Result<Target, TargetError>>,
@@ -46,11 +49,15 @@ pub fn main() -> ExitCode {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let cli = Cli::parse();
     let command = cli.command.unwrap_or(Do::Apply { order: None, dry_run: false });
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("kwasm-installer: only root can look at a node and change it: run this with sudo");
+        return ExitCode::from(WRONG_COMMAND_LINE);
+    }
     let (mut prelude, inside) = match prelude(&command, &cli.options) {
         Ok(prelude) => prelude,
         Err(error) => {
             eprintln!("kwasm-installer: {error}");
-            return ExitCode::from(2);
+            return ExitCode::from(WRONG_COMMAND_LINE);
         }
     };
     let answer = match inside {

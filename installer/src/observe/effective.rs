@@ -30,10 +30,15 @@ pub fn effective(host: &Host, observed: &Observed, base: &Loadable) -> Result<Ef
     }
     let path = platform.layout.loaded.display();
     let step = format!("load {path} with {}", platform.kind.daemon());
-    let dump = load(host, observed, base).map_err(|error| error.stop(&step, Reason::ConfigNotLoadable))?;
+    let dump = load(host, observed, base)
+        .map_err(|error| not_loadable(platform.kind, &error.stop(&step, Reason::ConfigNotLoadable)))?;
     if dump.disables_cri() {
         let words = format!("the CRI plugin is disabled in {path}");
-        return Err(Stop::unchanged("ask CRI", Reason::CriNotAvailable, words));
+        let unit = &platform.daemon.unit;
+        let remedy = format!(
+            "if the kubelet uses this daemon, take \"cri\" out of disabled_plugins in {path} and restart {unit}"
+        );
+        return Err(Stop::unchanged("ask CRI", Reason::CriNotAvailable, words).with_remedy(&remedy));
     }
     let socket = platform.daemon.address.clone().unwrap_or_else(|| dump.socket().to_owned());
     let cri = match ask_patiently(host, &socket) {
@@ -47,6 +52,13 @@ pub fn effective(host: &Host, observed: &Observed, base: &Loadable) -> Result<Ef
         return Err(Stop::unchanged("ask CRI", Reason::CrioTooOld, words));
     }
     Ok(Effective { dump, cri, socket })
+}
+
+/// CRI-O tells in its own way what it would load.
+fn not_loadable(kind: Kind, stop: &Stop) -> Stop {
+    const REMEDY: &str = "repair the file: `crio config` must print a configuration; CRI-O keeps running with the one it has loaded until its next restart";
+    let stop = stop.clone();
+    if kind == Kind::Crio && stop.reason == Reason::ConfigNotLoadable { stop.with_remedy(REMEDY) } else { stop }
 }
 
 fn ask_patiently(host: &Host, socket: &str) -> Result<CriStatus, String> {

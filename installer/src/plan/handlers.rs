@@ -27,7 +27,8 @@ pub(super) fn by_name<'a>(observed: &Observed, target: &Target) -> Result<Vec<Ha
         let name = &wanted.runtime.name;
         if wanted.source == WantedSource::Preinstalled {
             let words = format!("the CRI plugin is disabled in {path}: nothing can tell whether {name} is served");
-            return Err(Stop::unchanged(step, Reason::CriNotAvailable, words));
+            return Err(Stop::unchanged(step, Reason::CriNotAvailable, words)
+                .with_remedy("on a machine with Docker alone, use the source `bundled`, `host`, `http` or `image`"));
         }
         if wanted.is_oci() {
             let words = format!("the CRI plugin is disabled in {path}, and Docker finds only shims by their names");

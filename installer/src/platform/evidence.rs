@@ -66,7 +66,11 @@ impl Evidence {
         let mut evidence = Self { os: Os::read(host), running, mounts: host.system.mounts(), ..Self::default() };
         if evidence.has_systemd() {
             let units = host.system.units(&UNITS);
-            evidence.units = units.map_err(|error| Stop::unchanged("ask systemd", Reason::NodeNotSupported, error))?;
+            evidence.units = units.map_err(|error| {
+                Stop::unchanged("ask systemd", Reason::NodeNotSupported, error).with_remedy(
+                    "`systemctl show` must answer on the node: this version knows k3d and Talos without it",
+                )
+            })?;
         }
         let configs = evidence.running.iter().filter(|process| process.name() == "containerd").map(config_of);
         let usual = [PathBuf::from(CONTAINERD_CONFIG)];

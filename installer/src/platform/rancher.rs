@@ -29,7 +29,11 @@ pub(super) fn platform(seen: &Seen<'_>) -> Result<Platform, Stop> {
     let rendered = told.or(remembered).unwrap_or(usual);
     let Some(text) = seen.text(&rendered) else {
         let words = format!("{} has not written {} yet", seen.claim.kind, rendered.display());
-        return Err(Stop::unchanged("read the rendered configuration", Reason::NodeNotSupported, words));
+        let remedy =
+            format!("start {} once, so that it writes its configuration, then run this again", seen.claim.kind);
+        return Err(
+            Stop::unchanged("read the rendered configuration", Reason::NodeNotSupported, words).with_remedy(&remedy)
+        );
     };
     let layout = layout(seen, &rendered, &text)?;
     let told = seen.option(&["--address", "-a"]).map(str::to_owned);
@@ -77,15 +81,19 @@ fn layout(seen: &Seen<'_>, rendered: &Path, text: &str) -> Result<Layout, Stop> 
 }
 
 fn not_rendered(rendered: &Path, template: &Path) -> Stop {
-    let words = format!("{} was rendered before {} was as it is", rendered.display(), template.display());
+    let words = format!("{} has changed since {} was rendered from it", template.display(), rendered.display());
     Stop::unchanged("look for templates", Reason::NodeAmbiguous, words)
+        .with_remedy("restart the unit of k3s or RKE2, so that it is rendered anew, then run this again")
 }
 
 fn overruled(rendered: &Path, template: &Path) -> Stop {
     let words =
         format!("{} is no longer rendered from {}, where our handlers are", rendered.display(), template.display());
-    Stop::unchanged("look for templates", Reason::NodeAmbiguous, words)
-        .with_remedy("move what stands in the other template into this one, or take our block out of it by hand")
+    let remedy = format!(
+        "move what stands in the template that counts now into {}, or take our block out of that by hand",
+        template.display()
+    );
+    Stop::unchanged("look for templates", Reason::NodeAmbiguous, words).with_remedy(&remedy)
 }
 
 /// Why no template can be made that includes the built-in one: an older k3s would not start with it.

@@ -211,7 +211,7 @@ const CONFIGURATIONS: &[Row] = &[
     (
         "1.7.24",
         &[(CONFIG, Folder)],
-        "ConfigNotToml: read /etc/containerd/config.toml: read /etc/containerd/config.toml: Is a directory (os error 21)",
+        "ConfigNotReadable: read /etc/containerd/config.toml: read /etc/containerd/config.toml: Is a directory (os error 21)",
     ),
     (
         "1.7.24",
@@ -221,7 +221,7 @@ const CONFIGURATIONS: &[Row] = &[
     (
         "1.7.24",
         &[(CONFIG, Link("config.toml"))],
-        "ConfigNotToml: read /etc/containerd/config.toml: read /etc/containerd/config.toml: Too many levels of symbolic links (os error 40)",
+        "ConfigNotReadable: read /etc/containerd/config.toml: read /etc/containerd/config.toml: Too many levels of symbolic links (os error 40)",
     ),
     (
         "1.7.24",

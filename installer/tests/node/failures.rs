@@ -62,7 +62,12 @@ fn plain() -> Node {
     preinstalled("spin"),
     "HandlerMissing: compare the handlers: /etc/containerd/config.toml has no handler `spin`, which is said to be preinstalled\n"
 )]
-#[case::no_bundle("1.7.24", PLAIN, bundled("spin"), "BundleNotUsable: read the bundle: the bundle ")]
+#[case::no_bundle(
+    "1.7.24",
+    PLAIN,
+    bundled("spin"),
+    "BundleNotUsable: read the bundle: the installer's bundle has no runtime `spin`; it has: wasmtime"
+)]
 fn a_node_that_cannot_take_it_is_left_alone_and_says_why(
     #[case] version: &str,
     #[case] config: &str,
