@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use kwasm_api::report::NodeState;
 
+use crate::artifacts::text_digest;
 use crate::config::dump::Dump;
 use crate::failure::{Reason, Stop};
 use crate::host::files::FileError;
 use crate::host::system::SystemError;
-use crate::ledger::{Ledger, Pending};
+use crate::ledger::{Interrupted, Ledger, Pending};
 use crate::observe::{Effective, Host, Observed, load};
 use crate::plan::Plan;
 use crate::platform::{Form, TakeUp};
@@ -18,6 +19,9 @@ use crate::verify::{self, Expected, Unmet};
 
 /// How long a shim may take to tell its version.
 const ANSWER: Duration = Duration::from_secs(5);
+
+/// How much of a daemon's own log is told, in bytes.
+const LAST_WORDS: u64 = 4096;
 
 /// Is told what is being done, one line at a time.
 pub type Progress<'a> = &'a dyn Fn(&str);
@@ -82,6 +86,7 @@ impl Transaction<'_> {
         }
         for step in &self.plan.change {
             (self.progress)(&step.to_string());
+            self.refuse_changed(step).map_err(|stop| self.take_back(&done, &stop))?;
             done.push(step.clone());
             step.apply(&self.host.files)
                 .map_err(|error| self.take_back(&done, &file_stop(&step.to_string(), &error)))?;
@@ -108,10 +113,31 @@ impl Transaction<'_> {
     }
 
     fn begin(&self) -> Result<(), FileError> {
-        let previous = self.observed.config_before().clone();
-        let current = self.observed.ledger.as_ref().map(|ledger| ledger.current.clone()).unwrap_or_default();
-        let pending = Some(Pending { state: self.plan.state.clone(), previous });
-        Ledger { pending, ..Ledger::settled(current) }.write(&self.host.files)
+        let Observed { ledger, state, config, .. } = self.observed;
+        let mut pending = Pending {
+            state: self.plan.state.clone(),
+            previous: self.observed.config_before().clone(),
+            written: self.plan.config.as_deref().map(text_digest),
+            from: None,
+        };
+        let mut current = state.clone();
+        // What was verified last is what a failure leads back to, but not what the file says now.
+        if let Some(ledger) = ledger.as_ref().filter(|_| self.observed.unfinished().is_some()) {
+            current.clone_from(&ledger.current);
+            pending.from = Some(Interrupted { state: state.clone(), written: config.as_deref().map(text_digest) });
+        }
+        Ledger { pending: Some(pending), ..Ledger::settled(current) }.write(&self.host.files)
+    }
+
+    /// What somebody else has written since it was read is not lost.
+    fn refuse_changed(&self, step: &Step) -> Result<(), Stop> {
+        let Step::Configure { path, .. } = step else { return Ok(()) };
+        let now = self.host.files.read(path).map_err(|error| file_stop(&step.to_string(), &error))?;
+        if now.as_deref() == self.observed.config.as_deref().map(str::as_bytes) {
+            return Ok(());
+        }
+        let words = format!("somebody else has changed {} since it was read", path.display());
+        Err(Stop::unchanged(step.to_string(), Reason::ConfigChanged, words))
     }
 
     fn take_up(&self) -> Result<(), Stop> {
@@ -157,9 +183,15 @@ impl Transaction<'_> {
     }
 
     fn with_last_words(&self, mut stop: Stop) -> Stop {
-        let words = self.host.system.last_words(&self.observed.platform.daemon.unit);
+        let words = self.last_words();
         stop.message = format!("{}\n{}", stop.message, words.trim_end());
         stop
+    }
+
+    fn last_words(&self) -> String {
+        let daemon = &self.observed.platform.daemon;
+        let written = daemon.log.as_ref().and_then(|log| self.host.files.tail(log, LAST_WORDS).ok());
+        written.unwrap_or_else(|| self.host.system.last_words(&daemon.unit))
     }
 
     fn settle(&self) -> Result<(), FileError> {
@@ -224,7 +256,15 @@ impl Transaction<'_> {
     /// What CRI served before: it need not be what the configuration said.
     fn before(&self) -> Expected {
         let cri = &self.effective.cri;
-        let others = cri.handlers.keys().cloned().collect();
+        // Not what a run that did not end has left there: that goes as well.
+        let before = self.observed.ledger.as_ref().filter(|_| self.observed.unfinished().is_some());
+        let kept = before.and_then(|ledger| ledger.current.config.as_ref()).map(|record| &record.handlers);
+        let goes = |name: &String| {
+            before.is_some()
+                && self.observed.handlers_before().contains(name)
+                && !kept.is_some_and(|kept| kept.contains(name))
+        };
+        let others = cri.handlers.keys().filter(|name| !goes(name)).cloned().collect();
         Expected { others, network: cri.network_ready, ..Expected::default() }
     }
 

@@ -61,6 +61,8 @@ pub enum Reason {
     RuntimeInUse,
     /// The installer's own record cannot be read.
     LedgerNotReadable,
+    /// Somebody else changed the configuration while the installer was at work.
+    ConfigChanged,
     /// A file could not be changed.
     FileNotChanged,
     /// The unit could not be restarted.
@@ -190,6 +192,7 @@ impl Reason {
                 "delete the pods or containers that use it first; by hand, --force takes the configuration away and leaves the binaries"
             }
             Self::LedgerNotReadable => ADOPT,
+            Self::ConfigChanged => "run it again: it reads the file anew",
             Self::FileNotChanged => "make room or make the file system writable, then run it again",
             Self::RestartFailed | Self::CriDidNotReturn | Self::HandlerNotServed => {
                 "look at the journal of the container runtime's unit; the installer can be run again at any time"

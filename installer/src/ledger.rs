@@ -4,10 +4,14 @@
 //! taken away after its verification; a run that finds it decides by the configuration file's content which of
 //! the two the node is at (see [`Ledger::at`]).
 
+mod pending;
+
 use std::path::{Path, PathBuf};
 
 use kwasm_api::runtime::Runtime;
 use serde::{Deserialize, Serialize};
+
+pub use pending::{Interrupted, Pending};
 
 use crate::artifacts::{Artifact, text_digest};
 use crate::config::Entry;
@@ -81,17 +85,6 @@ pub struct ConfigRecord {
     pub defaults: Vec<Entry>,
 }
 
-/// A transaction that has begun.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Pending {
-    /// What will be on the node.
-    pub state: State,
-    /// The configuration file's text before; absent if there was no file.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub previous: Option<String>,
-}
-
 /// Why the ledger cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
@@ -143,8 +136,9 @@ impl Ledger {
         for folder in FOLDERS {
             files.make_dir(Path::new(folder))?;
         }
-        // Serialising cannot fail: every map key is a string.
-        let mut content = serde_json::to_vec_pretty(self).unwrap_or_default();
+        let unwritable =
+            |error: serde_json::Error| FileError { what: "write", path: FILE.into(), source: error.into() };
+        let mut content = serde_json::to_vec_pretty(self).map_err(unwritable)?;
         content.push(b'\n');
         files.replace(Path::new(FILE), &content, Attributes::PRIVATE)
     }
@@ -188,36 +182,17 @@ impl Ledger {
         only(outer, None) || only(inner, unfinished)
     }
 
+    /// What was verified last, and what every run since that did not end was to lead to, the last one first.
+    pub fn states(&self) -> impl Iterator<Item = &State> {
+        let pending = self.pending.iter();
+        let begun = pending.flat_map(|pending| [Some(&pending.state), pending.from.as_ref().map(|from| &from.state)]);
+        std::iter::once(&self.current).chain(begun.flatten())
+    }
+
     /// The configuration file that was written, or was going to be.
     #[must_use]
     pub fn config_path(&self) -> Option<&Path> {
-        let pending = self.pending.as_ref().and_then(|pending| pending.state.config.as_ref());
-        self.current.config.as_ref().or(pending).map(|record| record.path.as_path())
-    }
-
-    /// What the node is at, `file` being the configuration file's text: where a transaction did not end, the
-    /// old state if the file is still the old one, else the new.
-    #[must_use]
-    pub fn at(&self, file: Option<&str>) -> State {
-        let Some(pending) = &self.pending else { return self.current.clone() };
-        let old = pending.previous.as_deref() == file;
-        let mut state = if old { self.current.clone() } else { pending.state.clone() };
-        for folder in self.current.created_dirs.iter().chain(&pending.state.created_dirs) {
-            if !state.created_dirs.contains(folder) {
-                state.created_dirs.push(folder.clone());
-            }
-        }
-        state.created_dirs.sort();
-        for link in self.current.named.iter().chain(&pending.state.named) {
-            if !state.named.contains(link) {
-                state.named.push(link.clone());
-            }
-        }
-        state.install_dir = state
-            .install_dir
-            .or_else(|| pending.state.install_dir.clone())
-            .or_else(|| self.current.install_dir.clone());
-        state
+        self.states().find_map(|state| state.config.as_ref()).map(|record| record.path.as_path())
     }
 }
 
@@ -235,6 +210,12 @@ impl ConfigRecord {
     pub fn wrote(&self, text: &str) -> bool {
         text_digest(text) == self.written
     }
+
+    /// Whether what was put in stands in a text, which others may have changed around it.
+    #[must_use]
+    pub fn stands_in(&self, text: &str) -> bool {
+        self.wrote(text) || !self.block.is_empty() && text.contains(&self.block)
+    }
 }
 
 #[cfg(test)]
@@ -244,14 +225,8 @@ mod tests {
     fn pending() -> Ledger {
         let state = State { created_dirs: vec!["/opt/kwasm".into()], ..State::default() };
         let new = State { runtimes: Vec::new(), config: None, install_dir: Some("/new".into()), ..state.clone() };
-        Ledger { version: 1, current: state, pending: Some(Pending { state: new, previous: Some("old".into()) }) }
-    }
-
-    #[test]
-    fn an_unfinished_transaction_is_judged_by_the_files_content() {
-        let ledger = pending();
-        assert_eq!(ledger.at(Some("old")).runtimes, ledger.current.runtimes);
-        assert_eq!(ledger.at(Some("new")), ledger.pending.clone().unwrap().state);
+        let pending = Pending { state: new, previous: Some("old".into()), ..Pending::default() };
+        Ledger { version: 1, current: state, pending: Some(pending) }
     }
 
     #[test]

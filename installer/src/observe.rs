@@ -137,11 +137,11 @@ impl Observed {
         text.map_or(Ok(fresh), Dialect::of).map_or(0, Dialect::number)
     }
 
-    /// The text before an unfinished transaction, if the file has another one now.
+    /// The text before an unfinished transaction, if the file has the one that it wrote.
     #[must_use]
     pub fn unfinished(&self) -> Option<&Option<String>> {
-        let previous = &self.ledger.as_ref()?.pending.as_ref()?.previous;
-        (*previous != self.config).then_some(previous)
+        let ledger = self.ledger.as_ref().filter(|_| self.platform.layout.form.is_written())?;
+        ledger.unfinished(self.config.as_deref())
     }
 
     /// The configuration that undoing leads back to: before an unfinished transaction, if there is one.
@@ -230,7 +230,7 @@ fn refuse_fixed(platform: &Platform, target: &Target) -> Result<(), Stop> {
 /// What was written must be taken out where it was written.
 fn refuse_moved(files: &Files, platform: &Platform, state: &State) -> Result<(), Stop> {
     let Some(record) = &state.config else { return Ok(()) };
-    let fixed = matches!(platform.layout.form, Form::Fixed(_));
+    let fixed = !platform.layout.form.is_written();
     if record.path == platform.layout.path && !fixed {
         return Ok(());
     }
@@ -240,7 +240,9 @@ fn refuse_moved(files: &Files, platform: &Platform, state: &State) -> Result<(),
     }
     let (old, new) = (record.path.display(), platform.layout.loaded.display());
     let words = if fixed {
-        format!("our handlers stand in {old}, which can no longer be changed")
+        format!(
+            "our handlers stand in {old}, which is not changed where CRI is switched off or the system does not let it"
+        )
     } else {
         format!("our handlers stand in {old}, but the daemon now reads {new}")
     };

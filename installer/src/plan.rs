@@ -16,7 +16,7 @@ pub use base::{Base, base};
 use crate::artifacts::{Artifact, runtimes_dir};
 use crate::config::Entry;
 use crate::failure::{Reason, Stop};
-use crate::ledger::State;
+use crate::ledger::{Ledger, State};
 use crate::observe::{Effective, Loadable, Observed, Standing};
 use crate::platform::{Form, Kind, TakeUp};
 use crate::step::Step;
@@ -195,28 +195,21 @@ impl Observed {
     /// Every handler that the ledger knows, the ones of an unfinished transaction among them.
     #[must_use]
     pub fn handlers_before(&self) -> Vec<String> {
-        let records = self.ledger.iter().flat_map(|ledger| {
-            let pending = ledger.pending.iter().filter_map(|pending| pending.state.config.as_ref());
-            ledger.current.config.iter().chain(pending)
-        });
+        let records = self.ledger.iter().flat_map(Ledger::states).filter_map(|state| state.config.as_ref());
         records.flat_map(|record| record.handlers.iter().cloned()).collect()
     }
 
     /// The names of all artifacts that the ledger knows, the ones of an unfinished transaction among them.
     fn artifacts_before(&self) -> BTreeSet<String> {
-        let states = self.ledger.iter().flat_map(|ledger| {
-            let pending = ledger.pending.iter().map(|pending| &pending.state);
-            pending.chain([&ledger.current])
-        });
+        let states = self.ledger.iter().flat_map(Ledger::states);
         states.flat_map(|state| state.artifacts.iter().map(|artifact| artifact.name.clone())).collect()
     }
 
     /// Every runtime that the ledger knows, the ones of an unfinished transaction among them.
     #[must_use]
     pub fn runtimes_before(&self) -> Vec<Runtime> {
-        let Some(ledger) = &self.ledger else { return Vec::new() };
-        let mut all = ledger.current.runtimes.clone();
-        for runtime in ledger.pending.iter().flat_map(|pending| &pending.state.runtimes) {
+        let mut all: Vec<Runtime> = Vec::new();
+        for runtime in self.ledger.iter().flat_map(Ledger::states).flat_map(|state| &state.runtimes) {
             if !all.iter().any(|known| known.name == runtime.name) {
                 all.push(runtime.clone());
             }

@@ -32,7 +32,7 @@ pub fn prepare(host: &Host, settings: &Settings, target: &Target) -> Result<Prep
     let observed = observe(host, settings, target).map_err(|stop| (stop, None))?;
     let decided = (|| {
         let base = plan::base(&observed, target)?;
-        let effective = effective(host, &observed, &base.loaded)?;
+        let effective = effective(host, &observed, &base.loaded, target)?;
         let plan = plan::plan(&observed, target, &base, &effective)?;
         check_candidate(host, &observed, &effective, &plan)?;
         Ok((effective, plan))

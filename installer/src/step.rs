@@ -1,6 +1,7 @@
 //! The steps of a plan: each does one thing, can be done twice, prints itself, and knows how it is undone.
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::artifacts::{Artifact, Place, uninstall};
@@ -92,11 +93,17 @@ impl Step {
                 files.remove(&temporary(path))?;
                 put_back(files, path, previous)
             }
-            Self::Configure { path, draft, previous, attributes, .. } => {
+            Self::Configure { path, draft, text, previous, attributes } => {
                 files.remove(draft)?;
+                let now = files.read(path)?;
+                let is = |text: &Option<String>| now.as_deref() == text.as_ref().map(String::as_bytes);
                 // What failed before it changed anything would fail again.
-                if files.read(path).is_ok_and(|text| text.as_deref() == previous.as_ref().map(String::as_bytes)) {
+                if is(previous) {
                     return Ok(());
+                }
+                if !is(text) {
+                    let source = io::Error::other("somebody else has changed it since");
+                    return Err(FileError { what: "put back", path: path.clone(), source });
                 }
                 configure(files, path, draft, previous.as_deref(), *attributes)
             }

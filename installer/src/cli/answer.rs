@@ -1,7 +1,7 @@
 //! What a command answers, for people or for programs.
 
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use kwasm_api::Report;
@@ -36,18 +36,22 @@ impl Answer {
 
     /// Prints the answer, writes the Report where one is wanted, and gives the exit code.
     pub(super) fn finish(&self, output: Output, file: Option<&mut File>) -> ExitCode {
-        match output {
-            Output::Text => print!("{}", self.text()),
-            Output::Json => println!("{}", self.json()),
-        }
+        let told = |words: String| drop(writeln!(io::stderr(), "kwasm-installer: {words}"));
         if let Self::Report(report, _) = self
             && let Some(Err(error)) = file.map(|file| file.write_all(report.to_json().as_bytes()))
         {
-            eprintln!("kwasm-installer: cannot write the Report: {error}");
+            told(format!("cannot write the Report: {error}"));
+        }
+        let text = match output {
+            Output::Text => self.text(),
+            Output::Json => format!("{}\n", self.json()),
+        };
+        if let Err(error) = io::stdout().write_all(text.as_bytes()) {
+            told(format!("cannot write the answer: {error}"));
         }
         match self {
             Self::Report(_, Some(stop)) => {
-                eprintln!("kwasm-installer: {stop}\n{}. What to do: {}.", left(stop.state), stop.remedy);
+                told(format!("{stop}\n{}. What to do: {}.", left(stop.state), stop.remedy));
                 ExitCode::from(stop.exit_code())
             }
             Self::Status(status, _) if !status.is_well() => ExitCode::from(NOT_WELL),

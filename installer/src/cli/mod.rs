@@ -5,7 +5,7 @@ mod arguments;
 mod asked;
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -118,7 +118,8 @@ fn named(path: &Path, error: &io::Error) -> io::Error {
 
 fn dispatch(command: &Do, prelude: &Prelude) -> Answer {
     let started = Instant::now();
-    let progress = |line: &str| eprintln!("[{:6.2} s] {line}", started.elapsed().as_secs_f64());
+    // Whoever reads this may stop: that is no reason to stop halfway.
+    let progress = |line: &str| drop(writeln!(io::stderr(), "[{:6.2} s] {line}", started.elapsed().as_secs_f64()));
     let waiting = || progress("another kwasm-installer is working on this node: waiting for it");
     let host = Host { files: Files::below("/"), system: Box::new(Node::default()) };
     let _lock = match lock::take(&host.files, prelude.settings.lock_patience, waiting) {

@@ -8,7 +8,7 @@ mod gate;
 
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
-use std::io;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
@@ -107,6 +107,24 @@ impl Files {
     /// If it cannot be read.
     pub fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, FileError> {
         missing_is_none(fs::read(self.real(&self.follow(path)))).map_err(|source| failed("read", path, source))
+    }
+
+    /// The last whole lines of a file, at most so many bytes.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn tail(&self, path: &Path, bytes: u64) -> Result<String, FileError> {
+        let read = || -> io::Result<Vec<u8>> {
+            let mut file = fs::File::open(self.real(&self.follow(path)))?;
+            let start = file.metadata()?.len().saturating_sub(bytes);
+            file.seek(SeekFrom::Start(start))?;
+            let mut end = Vec::new();
+            file.take(bytes).read_to_end(&mut end)?;
+            let cut = if start == 0 { None } else { end.iter().position(|byte| *byte == b'\n') };
+            Ok(end.split_off(cut.map_or(0, |newline| newline + 1)))
+        };
+        let end = read().map_err(|source| failed("read", path, source))?;
+        Ok(String::from_utf8_lossy(&end).into_owned())
     }
 
     /// What a path leads to; `None` if nothing is there.

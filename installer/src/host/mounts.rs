@@ -64,6 +64,12 @@ impl Mounts {
         self.unfit_for_files(folder).or_else(no_exec)
     }
 
+    /// Whether something is mounted at just this path, one without links: nothing can be renamed to there.
+    #[must_use]
+    pub fn has_at(&self, path: &Path) -> bool {
+        self.0.iter().any(|mount| mount.path == path)
+    }
+
     /// The file system that a path is on: of several mounted at one place, the last.
     fn holding(&self, path: &Path) -> Option<&Mount> {
         let above = self.0.iter().filter(|mount| path.starts_with(&mount.path));

@@ -1,15 +1,15 @@
 //! A configuration that does not count yet: the daemon itself is asked what it would make of it.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-use kwasm_api::report::NodeState;
 use toml_edit::{Array, DocumentMut};
 
 use super::{Host, Observed};
 use crate::config::dump::Dump;
 use crate::config::imports;
 use crate::failure::{Reason, Stop};
-use crate::host::files::{Attributes, FileError, temporary};
+use crate::host::files::{Attributes, FileError};
 use crate::host::system::SystemError;
 
 /// A configuration that the daemon can be asked about before it counts.
@@ -42,9 +42,6 @@ pub enum LoadError {
     /// It could not be asked.
     #[error("{0}")]
     File(FileError),
-    /// What it was asked about could not be removed again.
-    #[error("{0}")]
-    Left(FileError),
 }
 
 impl From<SystemError> for LoadError {
@@ -60,15 +57,11 @@ impl LoadError {
         match self {
             Self::Refused(words) => Stop::unchanged(step, refused, words),
             Self::File(error) => Stop::unchanged(step, Reason::FileNotChanged, error),
-            Self::Left(error) => Stop::unchanged(step, Reason::FileNotChanged, error).left(NodeState::NeedsAttention),
         }
     }
 }
 
-/// What is here, a boot forgets.
-const MEMORY: &str = "/run";
-
-/// Files that are only there while the daemon is asked.
+/// Files that are only there while the daemon is asked: in memory, and overwritten by the next run if they stay.
 const CANDIDATE: &str = "/run/.kwasm-candidate";
 const CANDIDATE_DROP_IN: &str = "/run/.kwasm-candidate-drop-in";
 const CANDIDATE_FOLDER: &str = "/run/.kwasm-candidate.d";
@@ -87,8 +80,8 @@ pub fn load(host: &Host, observed: &Observed, loadable: &Loadable) -> Result<Dum
         Loadable::Defaults => dump(None),
         Loadable::File(text) if Some(text) == current => dump(Some(&layout.loaded)),
         Loadable::File(text) => {
-            let beside = candidate_path(&layout.loaded, text);
-            with_files(host, &[(&beside, text)], || dump(Some(&beside)))
+            let text = from_anywhere(&layout.loaded, text)?;
+            with_files(host, &[(Path::new(CANDIDATE), &text)], || dump(Some(Path::new(CANDIDATE))))
         }
         Loadable::Import { root, drop_in } => {
             let root = importing(host, observed, root, drop_in.is_some())?;
@@ -117,7 +110,9 @@ fn with_files<T>(
     let mut written =
         files.iter().map(|(path, text)| host.files.write_new(path, Attributes::PRIVATE, &mut text.as_bytes()));
     let answer = written.try_for_each(|file| file.map_err(LoadError::File)).and_then(|()| ask());
-    files.iter().try_for_each(|(path, _)| gone(host, path, host.files.remove(path)))?;
+    for (path, _) in files {
+        host.files.remove(path).ok();
+    }
     answer
 }
 
@@ -136,11 +131,7 @@ fn importing(host: &Host, observed: &Observed, root: &str, with_ours: bool) -> R
         paths.extend(others.filter(|path| path.extension() == Some("toml".as_ref()) && path.file_name() != ours));
         paths.extend(with_ours.then(|| CANDIDATE_DROP_IN.into()));
     }
-    let mut document: DocumentMut =
-        root.parse().map_err(|error: toml_edit::TomlError| LoadError::Refused(error.message().to_owned()))?;
-    let paths: Array = paths.iter().map(|path| path.display().to_string()).collect();
-    document["imports"] = toml_edit::value(paths);
-    Ok(document.to_string())
+    with_imports(root, paths.into_iter())
 }
 
 fn with_crio_folder(host: &Host, observed: &Observed, drop_in: Option<&str>) -> Result<String, LoadError> {
@@ -159,7 +150,7 @@ fn with_crio_folder(host: &Host, observed: &Observed, drop_in: Option<&str>) -> 
     let program = &observed.platform.daemon.program;
     let main = observed.loaded.as_ref().map(|_| layout.loaded.as_path());
     let answer = fill().and_then(|()| Ok(host.system.crio_config(program, main, candidate)?));
-    gone(host, candidate, host.files.remove_tree(candidate))?;
+    host.files.remove_tree(candidate).ok();
     answer
 }
 
@@ -184,18 +175,20 @@ fn copy_without(host: &Host, from: &Path, to: &Path, left_out: &Path) -> Result<
     Ok(())
 }
 
-/// Only what would stay on the disk matters: what is in memory is overwritten by the next run.
-fn gone(host: &Host, path: &Path, removed: Result<(), FileError>) -> Result<(), LoadError> {
-    match removed {
-        Err(error) if !path.starts_with(MEMORY) && host.files.link_metadata(path).is_some() => {
-            Err(LoadError::Left(error))
-        }
-        _ => Ok(()),
+/// The same with imports that do not depend on the file's own folder.
+fn from_anywhere<'a>(config: &Path, text: &'a str) -> Result<Cow<'a, str>, LoadError> {
+    let imports = imports(text);
+    if imports.iter().all(|import| import.starts_with('/')) {
+        return Ok(text.into());
     }
+    let folder = config.parent().unwrap_or(Path::new("/"));
+    Ok(with_imports(text, imports.iter().map(|import| folder.join(import)))?.into())
 }
 
-/// Only relative imports need the file's own folder.
-fn candidate_path(config: &Path, text: &str) -> PathBuf {
-    let relative = imports(text).iter().any(|import| !import.starts_with('/'));
-    if relative { temporary(config) } else { PathBuf::from(CANDIDATE) }
+fn with_imports(text: &str, paths: impl Iterator<Item = PathBuf>) -> Result<String, LoadError> {
+    let mut document: DocumentMut =
+        text.parse().map_err(|error: toml_edit::TomlError| LoadError::Refused(error.message().to_owned()))?;
+    let paths: Array = paths.map(|path| path.display().to_string()).collect();
+    document["imports"] = toml_edit::value(paths);
+    Ok(document.to_string())
 }

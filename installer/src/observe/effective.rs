@@ -7,6 +7,7 @@ use crate::config::dump::Dump;
 use crate::failure::{Reason, Stop};
 use crate::host::system::CriStatus;
 use crate::platform::{Form, Kind};
+use crate::target::Target;
 
 /// What the daemon makes of a configuration, and what it serves now.
 #[derive(Clone, Debug, Default)]
@@ -23,7 +24,7 @@ pub struct Effective {
 ///
 /// # Errors
 /// If the daemon refuses it, or CRI is switched off or does not answer although no transaction is unfinished.
-pub fn effective(host: &Host, observed: &Observed, base: &Loadable) -> Result<Effective, Stop> {
+pub fn effective(host: &Host, observed: &Observed, base: &Loadable, target: &Target) -> Result<Effective, Stop> {
     let platform = &observed.platform;
     if platform.layout.form == Form::ByName {
         return Ok(Effective::default());
@@ -43,8 +44,8 @@ pub fn effective(host: &Host, observed: &Observed, base: &Loadable) -> Result<Ef
     let socket = platform.daemon.address.clone().unwrap_or_else(|| dump.socket().to_owned());
     let cri = match ask_patiently(host, &socket) {
         Ok(cri) => cri,
-        // Our own earlier run may have left it so: then this run mends it.
-        Err(_) if observed.interrupted() => CriStatus::default(),
+        // Our own earlier run may have left it so, or what this run takes out: then this run mends it.
+        Err(_) if observed.interrupted() || takes_all_out(observed, target) => CriStatus::default(),
         Err(words) => return Err(Stop::unchanged("ask CRI", Reason::CriNotAvailable, words)),
     };
     if platform.kind == Kind::Crio && cri.ready && cri.handlers.is_empty() {
@@ -52,6 +53,10 @@ pub fn effective(host: &Host, observed: &Observed, base: &Loadable) -> Result<Ef
         return Err(Stop::unchanged("ask CRI", Reason::CrioTooOld, words));
     }
     Ok(Effective { dump, cri, socket })
+}
+
+fn takes_all_out(observed: &Observed, target: &Target) -> bool {
+    target.runtimes.is_empty() && observed.state.config.is_some()
 }
 
 /// CRI-O tells in its own way what it would load.

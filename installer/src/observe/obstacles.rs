@@ -9,7 +9,7 @@ use crate::artifacts::Artifact;
 use crate::failure::{Reason, Stop};
 use crate::host::Files;
 use crate::ledger;
-use crate::platform::Platform;
+use crate::platform::{Form, Platform};
 use crate::target::{Target, WantedSource};
 
 /// Looks at the places of everything that a run may create.
@@ -39,7 +39,18 @@ pub(super) fn refuse(
         }
     }
     let layout = &platform.layout;
-    if layout.form.is_written() { refuse_dangling(files, &layout.path) } else { Ok(()) }
+    if !layout.form.is_written() {
+        return Ok(());
+    }
+    refuse_dangling(files, &layout.path)?;
+    // A drop-in of CRI-O is prepared beside its folder.
+    let folder = layout.path.parent().filter(|_| layout.form == Form::CrioDropIn);
+    let mounted = [Some(layout.path.as_path()), folder].into_iter().flatten();
+    match mounted.into_iter().find(|path| platform.mounts.has_at(&files.follow(path))) {
+        Some(path) => Err(blocked(path, "is a mount point: it cannot be replaced at once")
+            .with_remedy("mount the folder above it instead, or register the handler by hand and use `preinstalled`")),
+        None => Ok(()),
+    }
 }
 
 fn refuse_dangling(files: &Files, path: &Path) -> Result<(), Stop> {

@@ -2,7 +2,7 @@
 //! that runs while another is what the node would start the next time.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::evidence::{CONTAINERD_CONFIG, Evidence, config_of};
 use crate::failure::{Reason, Stop};
@@ -62,7 +62,7 @@ pub struct Claim {
 ///
 /// # Errors
 /// If there is none, or what was seen contradicts itself.
-pub fn claim(evidence: &Evidence) -> Result<Claim, Stop> {
+pub fn claim(evidence: &Evidence, recorded: Option<&Path>) -> Result<Claim, Stop> {
     let running = running(evidence)?;
     let (without, serving): (Vec<Claim>, Vec<Claim>) = running.into_iter().partition(|claim| claim.without_cri);
     match &serving[..] {
@@ -70,7 +70,7 @@ pub fn claim(evidence: &Evidence) -> Result<Claim, Stop> {
             let also = declared(evidence).find(|unit| unit.enabled && kind_of_unit(&unit.name) != Some(one.kind));
             also.map_or_else(|| Ok(one.clone()), |unit| Err(contradiction(&serving, Some(unit))))
         }
-        [] => at_rest(evidence, without),
+        [] => at_rest(evidence, without).or_else(|stop| ours_at_rest(evidence, recorded).ok_or(stop)),
         _ => Err(contradiction(&serving, None)),
     }
 }
@@ -91,6 +91,21 @@ fn at_rest(evidence: &Evidence, without: Vec<Claim>) -> Result<Claim, Stop> {
             Err(Stop::unchanged("look for the container runtime", Reason::NodeAmbiguous, words))
         }
     }
+}
+
+/// The daemon whose configuration an earlier run wrote: it may be that run that it does not start with.
+fn ours_at_rest(evidence: &Evidence, recorded: Option<&Path>) -> Option<Claim> {
+    const PLACES: [(&str, Kind); 6] = [
+        ("/etc/containerd", Kind::Containerd),
+        ("/etc/crio", Kind::Crio),
+        ("/etc/k0s", Kind::K0s),
+        ("/var/lib/rancher/k3s", Kind::K3s),
+        ("/var/lib/rancher/rke2", Kind::Rke2),
+        ("/var/snap/microk8s", Kind::MicroK8s),
+    ];
+    let (_, kind) = PLACES.iter().find(|(place, _)| recorded.is_some_and(|path| path.starts_with(place)))?;
+    let unit = declared(evidence).find(|unit| kind_of_unit(&unit.name) == Some(*kind))?;
+    Some(stopped(*kind, unit))
 }
 
 /// Units that do not run now and would serve CRI if they did.

@@ -15,8 +15,13 @@ pub(super) fn refusal(seen: &Seen<'_>, layout: &Layout) -> Option<Refusal> {
     let why = if seen.claim.kind == Kind::Talos {
         rendered()
     } else {
-        let unfit = seen.evidence.mounts.unfit_for_files(&seen.files().follow(folder))?;
-        format!("{} {unfit}", folder.display())
+        // A link may lead to another file system than its folder's.
+        let file = seen.files().follow(&layout.path);
+        let folders = [seen.files().follow(folder), file.parent().unwrap_or(Path::new("/")).to_owned()];
+        let unfit = folders.iter().find_map(|real| Some((real, seen.evidence.mounts.unfit_for_files(real)?)));
+        let (real, unfit) = unfit?;
+        let shown = if *real == folders[0] { folder } else { real };
+        format!("{} {unfit}", shown.display())
     };
     let why = if seen.evidence.os.name.is_empty() { why } else { format!("{}: {why}", seen.evidence.os.name) };
     Some(Refusal { why, way_out: way_out(&seen.evidence.os.id).to_owned() })

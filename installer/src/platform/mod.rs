@@ -58,6 +58,8 @@ pub struct Daemon {
     pub program: PathBuf,
     /// The socket it was told to open, if any.
     pub address: Option<String>,
+    /// Where it writes its log, if that is not the journal.
+    pub log: Option<PathBuf>,
 }
 
 /// Which file is ours, and how it gets into what the daemon loads.
@@ -148,7 +150,7 @@ fn usual_dirs() -> Vec<PathBuf> {
 /// # Errors
 /// If it is none that is known, or what was seen contradicts itself.
 pub fn detect(host: &Host, recorded: Option<&Path>) -> Result<Platform, Stop> {
-    let (evidence, claim) = look(host)?;
+    let (evidence, claim) = look(host, recorded)?;
     let version = version(host, &claim)?;
     let seen = Seen { host, evidence: &evidence, claim: &claim, version: &version, recorded };
     let mut platform = match claim.kind {
@@ -166,12 +168,12 @@ pub fn detect(host: &Host, recorded: Option<&Path>) -> Result<Platform, Stop> {
 }
 
 /// A daemon that is just being restarted looks like none, or like one under no unit: that passes.
-fn look(host: &Host) -> Result<(Evidence, Claim), Stop> {
+fn look(host: &Host, recorded: Option<&Path>) -> Result<(Evidence, Claim), Stop> {
     const TRIES: usize = 5;
     let mut tries = 1;
     loop {
         let evidence = Evidence::gather(host)?;
-        match claim(&evidence) {
+        match claim(&evidence, recorded) {
             Ok(claim) => return Ok((evidence, claim)),
             Err(stop) if tries == TRIES => return Err(stop),
             Err(_) => host.system.pause(Duration::from_millis(500)),
@@ -220,7 +222,7 @@ impl Seen<'_> {
     fn daemon(&self, address: Option<String>) -> Daemon {
         let Version { text, major, minor } = self.version.clone();
         let unit = self.claim.unit.clone().unwrap_or_else(|| "process 1".to_owned());
-        Daemon { version: text, major, minor, unit, program: self.claim.program.clone(), address }
+        Daemon { version: text, major, minor, unit, program: self.claim.program.clone(), address, log: None }
     }
 
     /// The unit's restart or, where there is no systemd, the whole node's.

@@ -39,6 +39,9 @@ pub(super) fn platform(seen: &Seen<'_>) -> Result<Platform, Stop> {
     let told = seen.option(&["--address", "-a"]).map(str::to_owned);
     let usual = (!text.contains("[grpc]")).then(|| "/run/k3s/containerd/containerd.sock".to_owned());
     let mut platform = seen.platform(told.or(usual), layout);
+    // `…/agent/etc/containerd/config.toml` and `…/agent/containerd/containerd.log`.
+    let agent = rendered.ancestors().nth(3);
+    platform.daemon.log = agent.map(|agent| agent.join("containerd/containerd.log"));
     // Some releases of k3s register by themselves what they find in /opt/kwasm/bin: a table would come twice.
     platform.install_dirs.reverse();
     Ok(platform)

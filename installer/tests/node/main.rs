@@ -23,3 +23,4 @@ mod program;
 mod rendering;
 mod server;
 mod trees;
+mod twice;

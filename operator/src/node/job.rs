@@ -25,8 +25,9 @@ const REPORT_PATH: &str = "/dev/termination-log";
 /// Where the installer looks for pull secrets: a folder for each.
 const PULL_SECRETS: &str = "/var/run/secrets/kwasm/pull";
 
-/// Seconds. Pulling the image on a slow link is the longest part; an installer takes seconds.
-const DEADLINE: i64 = 600;
+/// Seconds. An installer takes seconds; what may take long is pulling its image, fetching runtimes (300 s), a restart that fails
+/// and another one back (290 s each).
+const DEADLINE: i64 = 1200;
 
 /// The longest name of a Job: its pods carry it as a label's value.
 const NAME_MAX: usize = 63;

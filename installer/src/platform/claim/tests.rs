@@ -49,7 +49,7 @@ fn the_daemon_that_runs_is_the_one(
     #[case] kind: Kind,
     #[case] name: &str,
 ) {
-    let claim = claim(&evidence(units, running)).unwrap();
+    let claim = claim(&evidence(units, running), None).unwrap();
     assert_eq!((claim.kind, claim.unit.as_deref()), (kind, Some(name)));
 }
 
@@ -58,7 +58,7 @@ fn a_container_runtime_of_docker_does_not_count() {
     let dockerd = process(510, 1, "/usr/bin/dockerd", &[]);
     let its_own = process(520, 510, "/usr/bin/containerd", &["--config", "/var/run/docker/containerd/containerd.toml"]);
     let seen = evidence(vec![unit("k3s.service", Some(700))], [vec![dockerd, its_own], k3s().to_vec()].concat());
-    assert_eq!(claim(&seen).unwrap().kind, Kind::K3s);
+    assert_eq!(claim(&seen, None).unwrap().kind, Kind::K3s);
 }
 
 #[test]
@@ -66,14 +66,14 @@ fn a_containerd_without_cri_gives_way_to_a_daemon_that_serves_it() {
     let units = vec![unit("containerd.service", Some(500)), unit("k3s.service", Some(700))];
     let mut seen = evidence(units, [vec![containerd()], k3s().to_vec()].concat());
     seen.without_cri = vec![CONTAINERD_CONFIG.into()];
-    assert_eq!(claim(&seen).unwrap().kind, Kind::K3s);
+    assert_eq!(claim(&seen, None).unwrap().kind, Kind::K3s);
 }
 
 #[test]
 fn a_k3s_that_borrows_containerd_leaves_it_the_claim() {
     let mut seen = evidence(vec![unit("containerd.service", Some(500)), unit("k3s.service", None)], vec![containerd()]);
     seen.borrows_daemon = true;
-    assert_eq!(claim(&seen).unwrap().kind, Kind::Containerd);
+    assert_eq!(claim(&seen, None).unwrap().kind, Kind::Containerd);
 }
 
 #[rstest]
@@ -103,14 +103,14 @@ fn what_contradicts_itself_is_refused_with_what_was_seen(
     #[case] running: Vec<Running>,
     #[case] message: &str,
 ) {
-    assert_eq!(claim(&evidence(units, running)).unwrap_err().message, message);
+    assert_eq!(claim(&evidence(units, running), None).unwrap_err().message, message);
 }
 
 #[test]
 fn a_unit_that_is_installed_but_never_started_is_no_contradiction() {
     let mut units = vec![unit("containerd.service", Some(500)), unit("k3s.service", None)];
     units[1].enabled = false;
-    assert_eq!(claim(&evidence(units, vec![containerd()])).unwrap().kind, Kind::Containerd);
+    assert_eq!(claim(&evidence(units, vec![containerd()]), None).unwrap().kind, Kind::Containerd);
 }
 
 #[test]
@@ -124,6 +124,15 @@ fn on_talos_the_daemon_of_the_service_cri_counts() {
         ],
         ..Evidence::default()
     };
-    let claim = claim(&seen).unwrap();
+    let claim = claim(&seen, None).unwrap();
     assert_eq!((claim.kind, claim.process.map(|process| process.pid)), (Kind::Talos, Some(400)));
+}
+
+#[test]
+fn of_several_that_do_not_run_the_one_counts_whose_configuration_an_earlier_run_wrote() {
+    let seen = evidence(vec![unit("k3s.service", None), unit("containerd.service", None)], Vec::new());
+    assert_eq!(claim(&seen, None).unwrap_err().reason, Reason::NodeAmbiguous);
+    let ours = Path::new("/var/lib/rancher/k3s/agent/etc/containerd/config-v3.toml.d/kwasm.toml");
+    let claim = claim(&seen, Some(ours)).unwrap();
+    assert_eq!((claim.kind, claim.unit.as_deref()), (Kind::K3s, Some("k3s.service")));
 }
