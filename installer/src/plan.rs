@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use kwasm_api::report::{RuntimeReport, RuntimeState};
 use kwasm_api::runtime::Runtime;
+use serde_json::Value as Json;
 
 pub use base::{Base, base};
 
@@ -21,7 +22,7 @@ use crate::observe::{Effective, Loadable, Observed, Standing};
 use crate::platform::{Form, Kind, TakeUp};
 use crate::step::Step;
 use crate::target::{Target, Wanted, WantedSource};
-use crate::verify::Expected;
+use crate::verify::{Dropped, Expected};
 
 /// What will be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +91,10 @@ pub fn plan(observed: &Observed, target: &Target, base: &Base, effective: &Effec
         state.install_dir = None;
     }
     let change = steps::changes(observed, configured.text.as_ref(), &state);
-    let served = by_name || effective.cri.ready && expected.ours_served(&effective.cri);
+    let reconfigured = change.iter().any(|step| matches!(step, Step::Configure { .. }));
+    let unsure =
+        (reconfigured || observed.unfinished().is_some()) && known_by_name_alone(observed, &expected, effective);
+    let served = by_name || effective.cri.ready && expected.ours_served(&effective.cri) && !unsure;
     let changed = change.iter().any(|step| matches!(step, Step::Link { .. } | Step::Install { .. }));
     Ok(Plan {
         take_up: (!served).then(|| observed.platform.take_up.clone()),
@@ -161,7 +165,29 @@ fn expect(observed: &Observed, wanted: &[(&Wanted, Option<Entry>)], effective: &
         observed.handlers_before().into_iter().filter(|name| !there.contains_key(name) && !ours(name)).collect();
     gone.sort();
     gone.dedup();
-    Expected { entries, others, gone, network: effective.cri.network_ready }
+    let dropped = wanted.iter().flat_map(|(wanted, _)| dropped(observed, wanted)).collect();
+    Expected { entries, others, gone, dropped, network: effective.cri.network_ready }
+}
+
+/// What a runtime had when it was installed, or was going to be, and has no more.
+fn dropped(observed: &Observed, wanted: &Wanted) -> Vec<Dropped> {
+    let now = &wanted.runtime;
+    let states = observed.ledger.iter().flat_map(Ledger::states);
+    let old = states.flat_map(|state| &state.runtimes).filter(|old| old.handler == now.handler);
+    let dropped = old.map(|old| Dropped {
+        handler: now.handler.clone(),
+        options: old.options.keys().filter(|name| !now.options.contains_key(*name)).cloned().collect(),
+        pod_annotations: now.pod_annotations.is_empty() && !old.pod_annotations.is_empty(),
+    });
+    dropped.filter(|dropped| !dropped.options.is_empty() || dropped.pod_annotations).collect()
+}
+
+/// Whether CRI tells of a handler that was verified before only its name, so that it may have the old configuration.
+fn known_by_name_alone(observed: &Observed, expected: &Expected, effective: &Effective) -> bool {
+    let verified = observed.ledger.iter().filter_map(|ledger| ledger.current.config.as_ref());
+    let handlers: BTreeSet<&String> = verified.flat_map(|record| &record.handlers).collect();
+    let told = |handler: &String| effective.cri.handlers.get(handler).is_some_and(Json::is_null);
+    expected.entries.iter().any(|entry| handlers.contains(&entry.handler) && told(&entry.handler))
 }
 
 fn reports(observed: &Observed, target: &Target) -> Vec<RuntimeReport> {

@@ -16,8 +16,21 @@ pub struct Expected {
     pub others: Vec<String>,
     /// Handlers that must not be served any more.
     pub gone: Vec<String>,
+    /// What our handlers had once and have no more.
+    pub dropped: Vec<Dropped>,
     /// Whether pods had a network before, so that they must have one afterwards.
     pub network: bool,
+}
+
+/// What a handler of ours had once and has no more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dropped {
+    /// The handler.
+    pub handler: String,
+    /// Names of options.
+    pub options: Vec<String>,
+    /// Whether it was handed annotations of pods and is handed none any more.
+    pub pod_annotations: bool,
 }
 
 /// What is not as expected.
@@ -55,8 +68,13 @@ impl Expected {
     /// Whether our own handlers are as they should be.
     #[must_use]
     pub fn ours_served(&self, cri: &CriStatus) -> bool {
-        self.entries.iter().all(|entry| cri.serves(entry))
+        self.entries.iter().all(|entry| self.serves(cri, entry))
             && !self.gone.iter().any(|name| cri.handlers.contains_key(name))
+    }
+
+    fn serves(&self, cri: &CriStatus, entry: &Entry) -> bool {
+        let stale = |dropped: &Dropped| dropped.handler == entry.handler && cri.still_has(dropped);
+        cri.serves(entry) && !self.dropped.iter().any(stale)
     }
 
     /// Compares everything with what CRI says.
@@ -70,7 +88,7 @@ impl Expected {
         if self.network && !cri.network_ready {
             return Err(Unmet::NetworkLost);
         }
-        let ours = self.entries.iter().filter(|entry| !cri.serves(entry)).map(|entry| entry.handler.clone());
+        let ours = self.entries.iter().filter(|entry| !self.serves(cri, entry)).map(|entry| entry.handler.clone());
         let others = self.others.iter().filter(|name| !cri.handlers.contains_key(*name)).cloned();
         let missing: Vec<String> = ours.chain(others).collect();
         if !missing.is_empty() {
@@ -120,7 +138,7 @@ mod tests {
 
     fn expected() -> Expected {
         let entries = vec![Entry::oci("crun", "/usr/bin/crun")];
-        Expected { entries, others: vec!["runc".into()], gone: vec!["spin".into()], network: true }
+        Expected { entries, others: vec!["runc".into()], gone: vec!["spin".into()], dropped: Vec::new(), network: true }
     }
 
     #[test]
@@ -128,6 +146,25 @@ mod tests {
         let crun = json!({"runtimeType": "io.containerd.runc.v2", "options": {"BinaryName": "/other"}});
         let unmet = expected().judge(&serving(json!({"crun": crun, "runc": {}}))).unwrap_err();
         assert_eq!(unmet.to_string(), "CRI answers, but does not serve crun as configured");
+    }
+
+    #[test]
+    fn an_option_that_was_taken_away_must_be_gone() {
+        let options = json!({"BinaryName": "/usr/bin/crun", "SystemdCgroup": true});
+        let crun = json!({"runtimeType": "io.containerd.runc.v2", "options": options, "PodAnnotations": ["a/*"]});
+        let served = serving(json!({"crun": crun, "runc": {}}));
+        assert_eq!(expected().judge(&served), Ok(()));
+        let dropped = |options: &[&str], pod_annotations| Dropped {
+            handler: "crun".into(),
+            options: options.iter().map(|name| (*name).to_owned()).collect(),
+            pod_annotations,
+        };
+        for dropped in [dropped(&["SystemdCgroup"], false), dropped(&[], true)] {
+            let expected = Expected { dropped: vec![dropped], ..expected() };
+            assert_eq!(expected.judge(&served), Err(Unmet::NotServed(vec!["crun".into()])));
+        }
+        let expected = Expected { dropped: vec![dropped(&["Root"], false)], ..expected() };
+        assert_eq!(expected.judge(&served), Ok(()));
     }
 
     #[test]

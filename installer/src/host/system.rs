@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 
 use super::mounts::Mounts;
 use crate::config::Entry;
+use crate::verify::Dropped;
 
 /// A systemd service as `systemctl show` sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -70,6 +71,17 @@ pub struct CriStatus {
 }
 
 impl CriStatus {
+    /// Whether the running daemon still has something of a handler that was taken away; where it only tells the
+    /// handler's name, this cannot be known.
+    #[must_use]
+    pub fn still_has(&self, dropped: &Dropped) -> bool {
+        let Some(served) = self.handlers.get(&dropped.handler) else { return false };
+        let options = served.get("options");
+        let has = |name: &String| options.and_then(|options| options.get(name)).is_some_and(|value| !value.is_null());
+        let annotations = served.get("PodAnnotations").and_then(Json::as_array);
+        dropped.options.iter().any(has) || dropped.pod_annotations && annotations.is_some_and(|all| !all.is_empty())
+    }
+
     /// Whether the running daemon serves a handler as an entry of its configuration wants it.
     #[must_use]
     pub fn serves(&self, entry: &Entry) -> bool {

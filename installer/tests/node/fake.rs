@@ -19,6 +19,7 @@ use kwasm_installer::host::system::{Process, SystemError};
 use kwasm_installer::observe::{Host, Settings};
 use kwasm_installer::render;
 use kwasm_installer::run::{carry_out, prepare};
+use kwasm_installer::status::Status;
 use kwasm_installer::target::Target;
 use serde_json::{Map, Value as Json};
 use tempfile::TempDir;
@@ -285,10 +286,25 @@ impl Node {
     }
 
     pub(crate) fn apply(&self, runtimes: &[Runtime]) -> (Report, Option<Stop>) {
+        self.apply_while(runtimes, |_| ())
+    }
+
+    /// Applies, and does something else at each line of the log.
+    pub(crate) fn apply_while(&self, runtimes: &[Runtime], meanwhile: impl Fn(&str)) -> (Report, Option<Stop>) {
         self.shared.log.borrow_mut().clear();
-        let target = Target::from_order(&Order::new("node", runtimes.to_vec())).unwrap();
-        let log = |line: &str| self.shared.log.borrow_mut().push(line.to_owned());
-        carry_out(&self.host(), &self.settings(), &target, &log)
+        let log = |line: &str| {
+            self.shared.log.borrow_mut().push(line.to_owned());
+            meanwhile(line);
+        };
+        carry_out(&self.host(), &self.settings(), &target(runtimes), &log)
+    }
+
+    /// What `kwasm-installer status` prints where these runtimes are recorded, and whether all is well.
+    pub(crate) fn status(&self, runtimes: &[Runtime]) -> (String, bool) {
+        let target = target(runtimes);
+        let prepared = prepare(&self.host(), &self.settings(), &target).map_err(|(stop, _)| stop).unwrap();
+        let status = Status::of(&prepared, &target);
+        (status.to_string(), status.is_well())
     }
 
     /// Applies and expects success; returns how often the daemon was restarted.
@@ -306,8 +322,7 @@ impl Node {
 
     /// The plan as `--dry-run` prints it.
     pub(crate) fn plan(&self, runtimes: &[Runtime]) -> String {
-        let target = Target::from_order(&Order::new("node", runtimes.to_vec())).unwrap();
-        match prepare(&self.host(), &self.settings(), &target) {
+        match prepare(&self.host(), &self.settings(), &target(runtimes)) {
             Ok(prepared) => render::plan(&prepared.observed, &prepared.plan),
             Err((stop, _)) => format!("{:?}: {stop}\n", stop.reason),
         }
@@ -320,6 +335,10 @@ impl Node {
 }
 
 /// A bundled runtime whose handler is its name.
+fn target(runtimes: &[Runtime]) -> Target {
+    Target::from_order(&Order::new("node", runtimes.to_vec())).unwrap()
+}
+
 pub(crate) fn bundled(name: &str) -> Runtime {
     runtime(name, Source::Bundled(Bundled::default()))
 }
