@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 pub use candidate::{LoadError, Loadable, load};
-pub use effective::{Effective, effective};
+pub use effective::{Effective, effective, pods};
 
 use artifacts::Bundles;
 
@@ -47,7 +47,7 @@ pub struct Settings {
     pub bundle: PathBuf,
     /// Where binaries go; `None`: decided by looking.
     pub install_dir: Option<PathBuf>,
-    /// Take the configuration away even while binaries are in use.
+    /// Take the configuration away even from pods that run and binaries in use.
     pub force: bool,
     /// How long to wait for another installer.
     pub lock_patience: Duration,
@@ -115,7 +115,7 @@ pub struct Observed {
     pub cache: Option<PathBuf>,
     /// Whether the ledger's folder is there without a ledger, as a run that was cut off leaves it.
     pub bare_ledger_folder: bool,
-    /// Whether binaries in use are no reason to stop.
+    /// Whether pods that run and binaries in use are no reason to stop.
     pub forced: bool,
 }
 

@@ -3,6 +3,7 @@
 mod base;
 mod configure;
 mod handlers;
+mod in_use;
 mod steps;
 
 use std::collections::BTreeSet;
@@ -13,8 +14,9 @@ use kwasm_api::runtime::Runtime;
 use serde_json::Value as Json;
 
 pub use base::{Base, base};
+pub use in_use::asks_for_pods;
 
-use crate::artifacts::{Artifact, runtimes_dir};
+use crate::artifacts::Artifact;
 use crate::config::Entry;
 use crate::failure::{Reason, Stop};
 use crate::ledger::{Ledger, State};
@@ -71,7 +73,7 @@ impl Plan {
 /// If the target cannot be reached from here.
 pub fn plan(observed: &Observed, target: &Target, base: &Base, effective: &Effective) -> Result<Plan, Stop> {
     check_binaries(observed)?;
-    refuse_in_use(observed, target)?;
+    in_use::refuse(observed, target, effective)?;
     let by_name = observed.platform.layout.form == Form::ByName;
     let wanted = if by_name { handlers::by_name(observed, target)? } else { handlers::entries(observed, target)? };
     let ours = handlers::sort_out(&wanted, observed, effective)?;
@@ -131,26 +133,6 @@ fn check_binaries(observed: &Observed) -> Result<(), Stop> {
         }
     }
     Ok(())
-}
-
-/// Promise: a runtime in use is not removed. A newer version of one that stays may be installed beside it, and one whose
-/// removal was forced is none any more: its binaries stay until nobody runs them.
-fn refuse_in_use(observed: &Observed, target: &Target) -> Result<(), Stop> {
-    let stays: BTreeSet<&str> = target.runtimes.iter().filter_map(Wanted::artifact).collect();
-    let known = observed.artifacts_before();
-    let goes: BTreeSet<&str> = known.iter().map(String::as_str).filter(|name| !stays.contains(name)).collect();
-    let runtimes = runtimes_dir(&observed.install_dir);
-    let users: Vec<String> = observed
-        .processes
-        .iter()
-        .filter(|process| goes.iter().any(|name| process.program.starts_with(runtimes.join(name))))
-        .map(|process| format!("{} (pid {})", process.name, process.pid))
-        .collect();
-    if users.is_empty() || observed.forced {
-        return Ok(());
-    }
-    let words = format!("still running: {}", users.join(", "));
-    Err(Stop::unchanged("look for containers of the runtime", Reason::RuntimeInUse, words))
 }
 
 fn expect(observed: &Observed, wanted: &[(&Wanted, Option<Entry>)], effective: &Effective) -> Expected {

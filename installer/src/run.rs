@@ -9,7 +9,7 @@ use kwasm_api::report::{Containerd, NodeState, RuntimeReport, RuntimeState};
 use crate::apply::{Progress, Transaction, check_candidate};
 use crate::artifacts::{Place, fetch};
 use crate::failure::{Reason, Stop};
-use crate::observe::{Effective, Host, Observed, Settings, effective, observe};
+use crate::observe::{Effective, Host, Observed, Settings, effective, observe, pods};
 use crate::plan::{self, Plan};
 use crate::target::Target;
 
@@ -32,7 +32,10 @@ pub fn prepare(host: &Host, settings: &Settings, target: &Target) -> Result<Prep
     let observed = observe(host, settings, target).map_err(|stop| (stop, None))?;
     let decided = (|| {
         let base = plan::base(&observed, target)?;
-        let effective = effective(host, &observed, &base.loaded, target)?;
+        let mut effective = effective(host, &observed, &base.loaded, target)?;
+        if plan::asks_for_pods(&observed, target, &effective) {
+            effective.pods = pods(host, &observed, &effective.socket)?;
+        }
         let plan = plan::plan(&observed, target, &base, &effective)?;
         check_candidate(host, &observed, &effective, &plan)?;
         Ok((effective, plan))

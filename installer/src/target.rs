@@ -157,6 +157,17 @@ impl Wanted {
         }
     }
 
+    /// Whether it is an earlier runtime or a newer version of it, so that it can take its pods over.
+    #[must_use]
+    pub fn succeeds(&self, earlier: &Runtime) -> bool {
+        let Ok(earlier) = Self::from_runtime(earlier) else { return false };
+        let same = match earlier.artifact() {
+            Some(artifact) => self.artifact() == Some(artifact),
+            None => self.runtime.name == earlier.runtime.name || self.source == earlier.source,
+        };
+        same && self.runtime.kind == earlier.runtime.kind
+    }
+
     /// Whether it runs under `io.containerd.runc.v2`.
     #[must_use]
     pub fn is_oci(&self) -> bool {

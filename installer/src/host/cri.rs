@@ -1,6 +1,8 @@
-//! Asking a container runtime over CRI: one call, `runtime.v1.RuntimeService/Status`.
+//! Asking a container runtime over CRI: calls of `runtime.v1.RuntimeService`.
 //!
 //! Field numbers are those of Kubernetes' `runtime/v1/api.proto` (1.35).
+
+mod pods;
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -10,6 +12,8 @@ use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Endpoint;
 use tonic::{Request, Status};
 use tonic_prost::ProstCodec;
+
+pub use pods::pods;
 
 use super::system::CriStatus;
 
@@ -61,24 +65,32 @@ struct RuntimeHandler {
 /// # Errors
 /// In words, if there is no answer.
 pub fn status(socket: &str) -> Result<CriStatus, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
-    let answer = runtime.block_on(async { tokio::time::timeout(PATIENCE, ask(socket)).await });
-    match answer {
-        Ok(Ok(response)) => Ok(read(&response)),
-        Ok(Err(error)) => Err(error),
-        Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
-    }
+    let question = StatusRequest { verbose: true };
+    answer(socket, "/runtime.v1.RuntimeService/Status", question).map(|response| read(&response))
 }
 
-async fn ask(socket: &str) -> Result<StatusResponse, String> {
+fn answer<Q, A>(socket: &str, call: &'static str, question: Q) -> Result<A, String>
+where
+    Q: prost::Message + 'static,
+    A: prost::Message + Default + 'static,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
+    let answer = runtime.block_on(async { tokio::time::timeout(PATIENCE, ask(socket, call, question)).await });
+    answer.unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs())))
+}
+
+async fn ask<Q, A>(socket: &str, call: &'static str, question: Q) -> Result<A, String>
+where
+    Q: prost::Message + 'static,
+    A: prost::Message + Default + 'static,
+{
     let endpoint = Endpoint::from_shared(format!("unix://{socket}")).map_err(|error| chain(&error))?;
     let channel = endpoint.connect().await.map_err(|error| chain(&error))?;
-    // The whole configuration comes in the answer; tonic's own limit is 4 MiB.
+    // The whole configuration comes in the answer to one; tonic's own limit is 4 MiB.
     let mut client = tonic::client::Grpc::new(channel).max_decoding_message_size(64 << 20);
     client.ready().await.map_err(|error| chain(&error))?;
-    let path = PathAndQuery::from_static("/runtime.v1.RuntimeService/Status");
-    let codec = ProstCodec::<StatusRequest, StatusResponse>::default();
-    let answer = client.unary(Request::new(StatusRequest { verbose: true }), path, codec).await;
+    let codec = ProstCodec::<Q, A>::default();
+    let answer = client.unary(Request::new(question), PathAndQuery::from_static(call), codec).await;
     answer
         .map(tonic::Response::into_inner)
         .map_err(|status: Status| format!("{:?}: {}", status.code(), status.message()))

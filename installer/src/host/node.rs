@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::commands::{LOOK, finish, run};
 use super::mounts::Mounts;
-use super::system::{CriStatus, Process, Running, System, SystemError, Unit};
+use super::system::{CriStatus, Pod, Process, Running, System, SystemError, Unit};
 use super::{cri, processes};
 
 /// How long systemd may take to restart a unit: a daemon that hangs is killed after 90 s (systemd's default)
@@ -99,6 +99,10 @@ impl System for Node {
 
     fn cri(&self, socket: &str) -> Result<CriStatus, SystemError> {
         cri::status(socket).map_err(|reason| SystemError::Cri { socket: socket.to_owned(), reason })
+    }
+
+    fn pods(&self, socket: &str) -> Result<Vec<Pod>, SystemError> {
+        cri::pods(socket).map_err(|reason| SystemError::Cri { socket: socket.to_owned(), reason })
     }
 
     fn try_out(&self, program: &Path, argument: &str, limit: Duration) -> Result<(), SystemError> {

@@ -99,6 +99,17 @@ impl CriStatus {
     }
 }
 
+/// A pod whose sandbox is ready, as CRI knows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pod {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// The handler that it was started with; empty: the default one.
+    pub handler: String,
+}
+
 /// A process whose program is a file below the folder that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
@@ -198,6 +209,12 @@ pub trait System {
     /// # Errors
     /// If there is no answer.
     fn cri(&self, socket: &str) -> Result<CriStatus, SystemError>;
+
+    /// Asks CRI on a unix socket for the pods that run.
+    ///
+    /// # Errors
+    /// If there is no answer.
+    fn pods(&self, socket: &str) -> Result<Vec<Pod>, SystemError>;
 
     /// Runs a program that was just installed to see whether it starts, in a way that cannot harm: as nobody, with
     /// nothing to read and an empty environment.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Host, Loadable, Observed, load};
 use crate::config::dump::Dump;
 use crate::failure::{Reason, Stop};
-use crate::host::system::CriStatus;
+use crate::host::system::{CriStatus, Pod};
 use crate::platform::{Form, Kind};
 use crate::target::Target;
 
@@ -18,6 +18,8 @@ pub struct Effective {
     pub cri: CriStatus,
     /// The socket of CRI.
     pub socket: String,
+    /// The pods that run, where they were asked for.
+    pub pods: Vec<Pod>,
 }
 
 /// Finds out what the daemon makes of `base`, the configuration without us, and asks CRI.
@@ -52,7 +54,24 @@ pub fn effective(host: &Host, observed: &Observed, base: &Loadable, target: &Tar
         let words = format!("CRI-O {} does not tell which handlers it serves", platform.daemon.version);
         return Err(Stop::unchanged("ask CRI", Reason::CrioTooOld, words));
     }
-    Ok(Effective { dump, cri, socket })
+    Ok(Effective { dump, cri, socket, pods: Vec::new() })
+}
+
+/// Asks CRI for the pods that run.
+///
+/// # Errors
+/// If it does not tell although no transaction is unfinished.
+pub fn pods(host: &Host, observed: &Observed, socket: &str) -> Result<Vec<Pod>, Stop> {
+    const REMEDY: &str = "`crictl pods` must list the node's pods; by hand, --force takes the configuration away without asking for them";
+    match host.system.pods(socket) {
+        Ok(pods) => Ok(pods),
+        // What an earlier run began has to come to an end.
+        Err(_) if observed.interrupted() => Ok(Vec::new()),
+        Err(error) => {
+            let words = format!("cannot find out which pods run: {error}");
+            Err(Stop::unchanged("ask CRI for its pods", Reason::CriNotAvailable, words).with_remedy(REMEDY))
+        }
+    }
 }
 
 fn takes_all_out(observed: &Observed, target: &Target) -> bool {

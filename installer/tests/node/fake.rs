@@ -15,7 +15,7 @@ use kwasm_installer::artifacts::network::Network;
 use kwasm_installer::config::dump::Dump;
 use kwasm_installer::failure::Stop;
 use kwasm_installer::host::Files;
-use kwasm_installer::host::system::{Process, SystemError};
+use kwasm_installer::host::system::{Pod, Process, SystemError};
 use kwasm_installer::observe::{Host, Settings};
 use kwasm_installer::render;
 use kwasm_installer::run::{carry_out, prepare};
@@ -43,6 +43,8 @@ pub(crate) enum Mood {
     Broken,
     /// Programs that are fetched fail with these words.
     CannotRun(&'static str),
+    /// CRI answers, but does not list its pods.
+    HidesPods,
 }
 
 #[derive(Default)]
@@ -52,6 +54,7 @@ pub(crate) struct Shared {
     pub(crate) restarts: Cell<u32>,
     pub(crate) loaded: RefCell<Option<Handlers>>,
     pub(crate) processes: RefCell<Vec<Process>>,
+    pub(crate) pods: RefCell<Vec<Pod>>,
     log: RefCell<Vec<String>>,
 }
 
@@ -218,6 +221,12 @@ impl Node {
 
     pub(crate) fn no_processes(&self) {
         self.shared.processes.borrow_mut().clear();
+    }
+
+    /// Pretends that a pod of this name runs under this handler.
+    pub(crate) fn pod(&self, name: &str, handler: &str) {
+        let pod = Pod { namespace: "default".into(), name: name.into(), handler: handler.into() };
+        self.shared.pods.borrow_mut().push(pod);
     }
 
     /// The points of a run.

@@ -163,6 +163,7 @@ fn after_any_fault_at_any_point_the_node_is_whole_and_the_next_run_ends_where_it
     let kinds = campaign(&names(), stride(251), &mut |_, _| Ok(()));
     let calls = [
         "Call --version",
+        "Call CRI's pods",
         "Call CRI's status",
         "Call after systemctl restart",
         "Call after the end of process 1",

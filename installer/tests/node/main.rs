@@ -14,6 +14,7 @@ mod faults;
 mod gate;
 mod http;
 mod image;
+mod in_use;
 mod loading;
 mod meanwhile;
 mod oracle;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use kwasm_installer::config::dump::Dump;
 use kwasm_installer::host::mounts::Mounts;
-use kwasm_installer::host::system::{CriStatus, Process, Running, SystemError, Unit};
+use kwasm_installer::host::system::{CriStatus, Pod, Process, Running, SystemError, Unit};
 use kwasm_installer::host::{Files, System};
 use serde_json::{Map, Value as Json, json};
 
@@ -188,6 +188,15 @@ impl System for FakeSystem {
             (name.clone(), if self.facts.is_crio() { Json::Null } else { served })
         });
         Ok(CriStatus { ready, message: "as CRI put it".into(), network_ready: true, handlers: spelled.collect() })
+    }
+
+    fn pods(&self, socket: &str) -> Result<Vec<Pod>, SystemError> {
+        let silent = |reason: &str| SystemError::Cri { socket: socket.to_owned(), reason: reason.to_owned() };
+        self.shared.points.pass(Point::Call("CRI's pods")).map_err(|_| silent("connection refused"))?;
+        match self.shared.mood.get() {
+            Mood::HidesPods => Err(silent("Unimplemented: unknown method ListPodSandbox")),
+            _ => Ok(self.shared.pods.borrow().clone()),
+        }
     }
 
     fn processes_below(&self, folder: &Path) -> Vec<Process> {

@@ -16,7 +16,7 @@ use kwasm_installer::artifacts::network::Network;
 use kwasm_installer::host::files::{Gate, Operation};
 use kwasm_installer::host::mounts::Mounts;
 use kwasm_installer::host::node::Node;
-use kwasm_installer::host::system::{CriStatus, Process, Running, SystemError, Unit};
+use kwasm_installer::host::system::{CriStatus, Pod, Process, Running, SystemError, Unit};
 use kwasm_installer::host::{Files, System};
 use kwasm_installer::observe::{Host, Settings};
 use kwasm_installer::run::carry_out;
@@ -139,6 +139,11 @@ impl System for FaultySystem {
 
     fn cri(&self, socket: &str) -> Result<CriStatus, SystemError> {
         self.node.cri(socket)
+    }
+
+    fn pods(&self, socket: &str) -> Result<Vec<Pod>, SystemError> {
+        self.point("ask CRI for its pods")?;
+        self.node.pods(socket)
     }
 
     fn try_out(&self, program: &Path, argument: &str, limit: Duration) -> Result<(), SystemError> {

@@ -1,6 +1,7 @@
 //! What a person may do with the installer, over and over and all at once.
 
 use anyhow::{Context, Result, ensure};
+use kwasm_e2e::kube::NAMESPACE;
 use kwasm_e2e::site::Site;
 use xtask::by_hand::{ByHand, said};
 
@@ -29,7 +30,9 @@ fn over_and_over(site: &Site<'_>) -> Result<()> {
     }
     let refused = installer.exec(&["uninstall"])?;
     let message = said(&refused);
-    ensure!(refused.status.code() == Some(3) && message.contains("still running: containerd-shim"), "{message}");
+    let named = [format!("{NAMESPACE}/{wasm} (handler wasmtime)"), ", containerd-shim".to_owned()];
+    let told = message.contains("still running: ") && named.iter().all(|user| message.contains(user));
+    ensure!(refused.status.code() == Some(3) && told, "{message}");
     site.delete(&wasm)?;
     site.delete(&linux)?;
     removed(site, &installer)
