@@ -15,7 +15,7 @@ use std::time::Duration;
 pub use candidate::{LoadError, Loadable, load};
 pub use effective::{Effective, effective};
 
-use artifacts::Bundles;
+use artifacts::{Bundles, Found, OnNode};
 
 use crate::artifacts::client::Limits;
 use crate::artifacts::network::Network;
@@ -95,6 +95,8 @@ pub struct Observed {
     pub install_dir: PathBuf,
     /// The artifacts that the target needs, by name.
     pub artifacts: BTreeMap<String, Artifact>,
+    /// What is wrong with the folders of these artifacts that are on the node, in words.
+    pub damaged: BTreeMap<PathBuf, String>,
     /// Folders that a run left which was cut off while it fetched.
     pub fetch_leftovers: Vec<PathBuf>,
     /// Artifacts on the node: name and digest, or a folder that was never finished.
@@ -184,7 +186,9 @@ fn observe_with(
     let state = ledger.as_ref().map(|ledger| ledger.at(config.as_deref())).unwrap_or_default();
     refuse_moved(files, &platform, &state)?;
     let install_dir = install_dir(files, settings, &platform, &state, target)?;
-    let artifacts = artifacts::of(files, bundles(), target, &state, &install_dir)?;
+    let settled = ledger.as_ref().is_none_or(|ledger| ledger.pending.is_none());
+    let on_node = OnNode { files, state: &state, settled, install_dir: &install_dir };
+    let Found { artifacts, damaged } = on_node.find(bundles(), target)?;
     let named = inventory::named(&platform, target, &artifacts, &install_dir);
     let links = inventory::links(files, &install_dir, &artifacts, named.keys().chain(&state.named));
     obstacles::refuse(files, &platform, target, &install_dir, &artifacts, &named)?;
@@ -204,6 +208,7 @@ fn observe_with(
         ledger_leftover: Ledger::leftover(files),
         config_attributes: files.metadata(path).as_ref().map_or(Attributes::CONFIG, attributes_of),
         named,
+        damaged,
         platform,
         config,
         loaded,

@@ -91,7 +91,8 @@ pub fn plan(observed: &Observed, target: &Target, base: &Base, effective: &Effec
     }
     let change = steps::changes(observed, configured.text.as_ref(), &state);
     let served = by_name || effective.cri.ready && expected.ours_served(&effective.cri);
-    let changed = change.iter().any(|step| matches!(step, Step::Link { .. } | Step::Install { .. }));
+    let is_new = |step: &Step| matches!(step, Step::Link { .. } | Step::Install { .. } | Step::Repair { .. });
+    let changed = change.iter().any(is_new);
     Ok(Plan {
         take_up: (!served).then(|| observed.platform.take_up.clone()),
         named: if by_name && changed { state.named.clone() } else { Vec::new() },

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::Standing;
 use crate::artifacts::{Artifact, bin_dir, runtimes_dir};
 use crate::host::Files;
-use crate::host::files::temporary;
+use crate::host::files::{is_temporary, temporary};
 use crate::ledger::{self, State};
 use crate::platform::{Form, Layout, Platform};
 use crate::target::{Target, WantedSource};
@@ -43,10 +43,6 @@ pub(super) fn named(
         .filter(|path| is_shim(path) && path.parent() != Some(folder))
         .filter_map(|path| Some((folder.join(path.file_name()?), path.clone())))
         .collect()
-}
-
-fn is_temporary(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "kwasm-new")
 }
 
 pub(super) fn links<'a>(

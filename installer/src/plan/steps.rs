@@ -20,7 +20,9 @@ pub(super) fn changes(observed: &Observed, config: Option<&String>, state: &Stat
         .collect();
     for artifact in observed.artifacts.values() {
         let folder = artifact.folder(&observed.install_dir);
-        if !observed.installed.contains(&(artifact.name.clone(), artifact.digest.clone())) {
+        if let Some(damage) = observed.damaged.get(&folder).cloned() {
+            steps.push(Step::Repair { artifact: artifact.clone(), folder: folder.clone(), damage });
+        } else if !observed.installed.contains(&(artifact.name.clone(), artifact.digest.clone())) {
             steps.push(Step::Install { artifact: artifact.clone(), folder: folder.clone() });
         }
         let (path, target) = (artifact.link(&observed.install_dir), folder.join(&artifact.shim));

@@ -19,6 +19,7 @@ use kwasm_installer::host::system::{Process, SystemError};
 use kwasm_installer::observe::{Host, Settings};
 use kwasm_installer::render;
 use kwasm_installer::run::{carry_out, prepare};
+use kwasm_installer::status::Status;
 use kwasm_installer::target::Target;
 use serde_json::{Map, Value as Json};
 use tempfile::TempDir;
@@ -309,6 +310,15 @@ impl Node {
         let target = Target::from_order(&Order::new("node", runtimes.to_vec())).unwrap();
         match prepare(&self.host(), &self.settings(), &target) {
             Ok(prepared) => render::plan(&prepared.observed, &prepared.plan),
+            Err((stop, _)) => format!("{:?}: {stop}\n", stop.reason),
+        }
+    }
+
+    /// What `status` shows, these runtimes being those of the ledger.
+    pub(crate) fn status(&self, runtimes: &[Runtime]) -> String {
+        let target = Target::from_order(&Order::new("node", runtimes.to_vec())).unwrap();
+        match prepare(&self.host(), &self.settings(), &target) {
+            Ok(prepared) => Status::of(&prepared, &target).to_string(),
             Err((stop, _)) => format!("{:?}: {stop}\n", stop.reason),
         }
     }

@@ -6,6 +6,7 @@ mod attacks;
 mod bad_input;
 mod campaign;
 mod crio;
+mod damage;
 mod disk;
 mod facts;
 mod failures;
