@@ -158,6 +158,21 @@ pub fn runtimes_dir(install_dir: &Path) -> PathBuf {
     install_dir.join("runtimes")
 }
 
+/// Whether the folder of an artifact has such a name, finished or not.
+#[must_use]
+pub fn is_digest(name: &str) -> bool {
+    let unfinished = name.strip_prefix('.').and_then(|name| name.strip_suffix(".kwasm-new"));
+    let digest = unfinished.unwrap_or(name);
+    digest.len() == 16 && digest.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Whether a path leads to what is in the folder of an artifact.
+#[must_use]
+pub fn leads_into_artifact(runtimes: &Path, path: &Path) -> bool {
+    let Ok(below) = path.strip_prefix(runtimes) else { return false };
+    below.iter().nth(1).and_then(|name| name.to_str()).is_some_and(is_digest)
+}
+
 /// SHA-256 of a text in hexadecimal digits.
 #[must_use]
 pub fn text_digest(text: &str) -> String {

@@ -82,6 +82,7 @@ pub(crate) struct Node {
     pub(crate) facts: Facts,
     shared: Rc<Shared>,
     pub(crate) force: bool,
+    pub(crate) install_dir: Option<PathBuf>,
     pub(crate) limits: Limits,
     pub(crate) network: Network,
     /// A real daemon that is asked instead of the played one.
@@ -134,6 +135,7 @@ impl Node {
             facts,
             shared: Rc::default(),
             force: false,
+            install_dir: None,
             limits: Limits::default(),
             network: Network::default(),
             daemon: None,
@@ -276,7 +278,7 @@ impl Node {
     fn settings(&self) -> Settings {
         Settings {
             bundle: self.bundle.path().to_owned(),
-            install_dir: None,
+            install_dir: self.install_dir.clone(),
             force: self.force,
             lock_patience: Duration::ZERO,
             cri_patience: Duration::ZERO,

@@ -15,6 +15,7 @@ mod faults;
 mod gate;
 mod http;
 mod image;
+mod install_dir;
 mod loading;
 mod oracle;
 mod platforms;
