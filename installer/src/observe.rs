@@ -114,6 +114,8 @@ pub struct Observed {
     pub own_dirs: Vec<PathBuf>,
     /// Binaries of `host` runtimes that are not there.
     pub missing_binaries: Vec<PathBuf>,
+    /// Why others of them cannot be run, in words.
+    pub refused_binaries: Vec<String>,
     /// [`CACHE`], if it is there.
     pub cache: Option<PathBuf>,
     /// Whether the ledger's folder is there without a ledger, as a run that was cut off leaves it.
@@ -201,6 +203,7 @@ fn observe_with(
         missing_dirs: inventory::missing_dirs(files, &platform, &install_dir, &artifacts),
         own_dirs: inventory::own_dirs(files, &platform, &install_dir, &state, &installed),
         missing_binaries: inventory::missing_binaries(files, target),
+        refused_binaries: inventory::refused_binaries(files, target),
         cache: files.metadata(Path::new(CACHE)).map(|_| CACHE.into()),
         bare_ledger_folder: ledger.is_none() && Ledger::has_bare_folder(files),
         forced: settings.force,

@@ -120,6 +120,10 @@ fn check_binaries(observed: &Observed) -> Result<(), Stop> {
         let words = format!("there is no file {} on the node", path.display());
         return Err(Stop::unchanged(step, Reason::BinaryMissing, words));
     }
+    if let Some(words) = observed.refused_binaries.first() {
+        return Err(Stop::unchanged(step, Reason::ArtifactRefused, words)
+            .with_remedy("put a program that this node can run there, or correct the path"));
+    }
     let mut links: BTreeSet<PathBuf> = BTreeSet::new();
     for artifact in observed.artifacts.values() {
         if !links.insert(artifact.link(&observed.install_dir)) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::{Host, Standing, place};
-use crate::artifacts::{Artifact, bin_dir, is_digest, leads_into_artifact, runtimes_dir};
+use crate::artifacts::{Artifact, bin_dir, is_digest, leads_into_artifact, program, runtimes_dir};
 use crate::host::Files;
 use crate::host::files::{is_temporary, temporary};
 use crate::host::system::Process;
@@ -152,9 +152,18 @@ pub(super) fn own_dirs(
 }
 
 pub(super) fn missing_binaries(files: &Files, target: &Target) -> Vec<PathBuf> {
-    let paths = target.runtimes.iter().filter_map(|wanted| match &wanted.source {
+    on_host(target).filter(|path| files.metadata(path).is_none()).cloned().collect()
+}
+
+/// Why the binaries of `host` runtimes cannot be run, in words.
+pub(super) fn refused_binaries(files: &Files, target: &Target) -> Vec<String> {
+    let there = on_host(target).filter(|path| files.metadata(path).is_some());
+    there.filter_map(|path| program::check(files, path).err()).map(|error| error.to_string()).collect()
+}
+
+fn on_host(target: &Target) -> impl Iterator<Item = &PathBuf> {
+    target.runtimes.iter().filter_map(|wanted| match &wanted.source {
         WantedSource::Host(path) => Some(path),
         _ => None,
-    });
-    paths.filter(|path| !files.metadata(path).is_some_and(|file| file.is_file())).cloned().collect()
+    })
 }
