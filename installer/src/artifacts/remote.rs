@@ -123,11 +123,11 @@ impl Remote {
 
     /// The artifact as it will be on the node: the main binary is named after its runtime, so that the link, and
     /// with it the configuration, is known before anything is fetched, and two versions of one shim can be side
-    /// by side.
+    /// by side. Whatever version it was named for: `-v2` is what containerd and CRI-O both start.
     #[must_use]
     pub fn expected(&self, runtime: &str, kind: RuntimeKind) -> Artifact {
         let shim = match kind {
-            RuntimeKind::Shim => format!("containerd-shim-{runtime}-v1"),
+            RuntimeKind::Shim => format!("containerd-shim-{runtime}-v2"),
             RuntimeKind::Oci => runtime.to_owned(),
         };
         Artifact {
