@@ -5,6 +5,7 @@ mod candidate;
 mod effective;
 mod inventory;
 mod obstacles;
+mod place;
 
 use std::collections::BTreeMap;
 use std::panic::resume_unwind;
@@ -15,11 +16,11 @@ use std::time::Duration;
 pub use candidate::{LoadError, Loadable, load};
 pub use effective::{Effective, effective, pods};
 
-use artifacts::Bundles;
+use artifacts::{Bundles, Found, OnNode};
 
 use crate::artifacts::client::Limits;
 use crate::artifacts::network::Network;
-use crate::artifacts::{Artifact, fetch, runtimes_dir};
+use crate::artifacts::{Artifact, fetch};
 use crate::config::Dialect;
 use crate::failure::{Reason, Stop};
 use crate::host::files::{Attributes, attributes_of};
@@ -95,6 +96,8 @@ pub struct Observed {
     pub install_dir: PathBuf,
     /// The artifacts that the target needs, by name.
     pub artifacts: BTreeMap<String, Artifact>,
+    /// What is wrong with the folders of these artifacts that are on the node, in words.
+    pub damaged: BTreeMap<PathBuf, String>,
     /// Folders that a run left which was cut off while it fetched.
     pub fetch_leftovers: Vec<PathBuf>,
     /// Artifacts on the node: name and digest, or a folder that was never finished.
@@ -111,6 +114,8 @@ pub struct Observed {
     pub own_dirs: Vec<PathBuf>,
     /// Binaries of `host` runtimes that are not there.
     pub missing_binaries: Vec<PathBuf>,
+    /// Why others of them cannot be run, in words.
+    pub refused_binaries: Vec<String>,
     /// [`CACHE`], if it is there.
     pub cache: Option<PathBuf>,
     /// Whether the ledger's folder is there without a ledger, as a run that was cut off leaves it.
@@ -183,18 +188,22 @@ fn observe_with(
     let loaded = if platform.layout.loaded == *path { None } else { config_text(files, &platform.layout.loaded)? };
     let state = ledger.as_ref().map(|ledger| ledger.at(config.as_deref())).unwrap_or_default();
     refuse_moved(files, &platform, &state)?;
-    let install_dir = install_dir(files, settings, &platform, &state, target)?;
-    let artifacts = artifacts::of(files, bundles(), target, &state, &install_dir)?;
+    let install_dir = place::install_dir(files, settings, &platform, &state, target)?;
+    let settled = ledger.as_ref().is_none_or(|ledger| ledger.pending.is_none());
+    let on_node = OnNode { files, state: &state, settled, install_dir: &install_dir };
+    let Found { artifacts, damaged } = on_node.find(bundles(), target)?;
     let named = inventory::named(&platform, target, &artifacts, &install_dir);
     let links = inventory::links(files, &install_dir, &artifacts, named.keys().chain(&state.named));
     obstacles::refuse(files, &platform, target, &install_dir, &artifacts, &named)?;
+    obstacles::refuse_taken(files, &state, &install_dir, &artifacts)?;
+    let installed = inventory::installed(files, &install_dir);
     Ok(Observed {
-        installed: inventory::installed(files, &install_dir),
         links,
-        processes: host.system.processes_below(&runtimes_dir(&install_dir)),
+        processes: inventory::processes(host, &install_dir),
         missing_dirs: inventory::missing_dirs(files, &platform, &install_dir, &artifacts),
-        own_dirs: inventory::own_dirs(files, &install_dir, &state),
+        own_dirs: inventory::own_dirs(files, &platform, &install_dir, &state, &installed),
         missing_binaries: inventory::missing_binaries(files, target),
+        refused_binaries: inventory::refused_binaries(files, target),
         cache: files.metadata(Path::new(CACHE)).map(|_| CACHE.into()),
         bare_ledger_folder: ledger.is_none() && Ledger::has_bare_folder(files),
         forced: settings.force,
@@ -204,6 +213,8 @@ fn observe_with(
         ledger_leftover: Ledger::leftover(files),
         config_attributes: files.metadata(path).as_ref().map_or(Attributes::CONFIG, attributes_of),
         named,
+        installed,
+        damaged,
         platform,
         config,
         loaded,
@@ -262,25 +273,4 @@ fn config_text(files: &Files, path: &Path) -> Result<Option<String>, Stop> {
         let words = format!("{}: line {line}, column {column}: not UTF-8", path.display());
         Stop::unchanged(step, Reason::ConfigNotToml, words)
     })
-}
-
-fn install_dir(
-    files: &Files,
-    settings: &Settings,
-    platform: &Platform,
-    state: &State,
-    target: &Target,
-) -> Result<PathBuf, Stop> {
-    let step = "choose a directory for binaries";
-    let chosen = settings.install_dir.clone().or_else(|| state.install_dir.clone());
-    let candidates = chosen.map_or_else(|| platform.install_dirs.clone(), |dir| vec![dir]);
-    let unfit = |dir: &PathBuf| platform.mounts.unfit_for_programs(&files.follow(dir));
-    let brings = target.runtimes.iter().any(|wanted| wanted.artifact().is_some());
-    let found = candidates.iter().find(|dir| unfit(dir).is_none());
-    if let Some(dir) = found.or_else(|| candidates.first().filter(|_| !brings)) {
-        return Ok(dir.clone());
-    }
-    let told: Vec<String> =
-        candidates.iter().filter_map(|dir| Some(format!("{} {}", dir.display(), unfit(dir)?))).collect();
-    Err(Stop::unchanged(step, Reason::NoInstallDirectory, told.join(", ")))
 }

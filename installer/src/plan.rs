@@ -97,7 +97,8 @@ pub fn plan(observed: &Observed, target: &Target, base: &Base, effective: &Effec
     let unsure =
         (reconfigured || observed.unfinished().is_some()) && known_by_name_alone(observed, &expected, effective);
     let served = by_name || effective.cri.ready && expected.ours_served(&effective.cri) && !unsure;
-    let changed = change.iter().any(|step| matches!(step, Step::Link { .. } | Step::Install { .. }));
+    let is_new = |step: &Step| matches!(step, Step::Link { .. } | Step::Install { .. } | Step::Repair { .. });
+    let changed = change.iter().any(is_new);
     Ok(Plan {
         take_up: (!served).then(|| observed.platform.take_up.clone()),
         named: if by_name && changed { state.named.clone() } else { Vec::new() },
@@ -124,6 +125,10 @@ fn check_binaries(observed: &Observed) -> Result<(), Stop> {
     if let Some(path) = observed.missing_binaries.first() {
         let words = format!("there is no file {} on the node", path.display());
         return Err(Stop::unchanged(step, Reason::BinaryMissing, words));
+    }
+    if let Some(words) = observed.refused_binaries.first() {
+        return Err(Stop::unchanged(step, Reason::ArtifactRefused, words)
+            .with_remedy("put a program that this node can run there, or correct the path"));
     }
     let mut links: BTreeSet<PathBuf> = BTreeSet::new();
     for artifact in observed.artifacts.values() {

@@ -11,6 +11,7 @@ use crate::artifacts::{Place, fetch};
 use crate::failure::{Reason, Stop};
 use crate::observe::{Effective, Host, Observed, Settings, effective, observe, pods};
 use crate::plan::{self, Plan};
+use crate::step::Step;
 use crate::target::Target;
 
 /// A run that is ready to be carried out.
@@ -50,8 +51,9 @@ pub fn prepare(host: &Host, settings: &Settings, target: &Target) -> Result<Prep
 pub fn carry_out(host: &Host, settings: &Settings, target: &Target, progress: Progress<'_>) -> (Report, Option<Stop>) {
     let mut report = Report { version: 1, order: target.order.clone(), ..Report::default() };
     progress("look at the node");
-    let prepared =
-        prepare(host, settings, target).and_then(|prepared| fetched(host, settings, target, prepared, progress));
+    let prepared = prepare(host, settings, target)
+        .and_then(repairable)
+        .and_then(|prepared| fetched(host, settings, target, prepared, progress));
     let prepared = match prepared {
         Ok(prepared) => prepared,
         Err((stop, observed)) => {
@@ -83,6 +85,23 @@ pub fn carry_out(host: &Host, settings: &Settings, target: &Target, progress: Pr
             report.runtimes = unreached(target, Some(observed), &stop);
             failed(report, stop)
         }
+    }
+}
+
+/// The run, unless it would have to repair what nobody has: a status tells that as a problem, a run stops.
+fn repairable(prepared: Prepared) -> Result<Prepared, (Stop, Option<Box<Observed>>)> {
+    let lost = prepared.plan.change.iter().find_map(|step| match step {
+        Step::Repair { artifact, folder, damage } if artifact.source == Place::OnNode => {
+            let name = &artifact.name;
+            let words = format!("{}: {damage}, and the installer's bundle has no runtime `{name}`", folder.display());
+            let stop = Stop::unchanged(format!("repair the runtime {name}"), Reason::BundleNotUsable, words);
+            Some(stop.with_remedy("use an installer image that carries the runtime, or uninstall it"))
+        }
+        _ => None,
+    });
+    match lost {
+        None => Ok(prepared),
+        Some(stop) => Err((stop, Some(Box::new(prepared.observed)))),
     }
 }
 

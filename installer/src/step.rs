@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::artifacts::{Artifact, Place, uninstall};
+use crate::artifacts::{Artifact, Place, damage, uninstall};
 use crate::host::Files;
 use crate::host::files::{Attributes, FileError, temporary};
 use crate::observe::Standing;
@@ -20,6 +20,15 @@ pub enum Step {
         artifact: Artifact,
         /// Where.
         folder: PathBuf,
+    },
+    /// Put the files of an artifact in place again, once they are fetched.
+    Repair {
+        /// What.
+        artifact: Artifact,
+        /// Where.
+        folder: PathBuf,
+        /// What is wrong with it.
+        damage: String,
     },
     /// Point a link to a binary.
     Link {
@@ -64,6 +73,7 @@ impl Step {
         match self {
             Self::MakeDir(path) => files.make_dir(path),
             Self::Install { artifact, folder } => artifact.install(files, folder),
+            Self::Repair { artifact, folder, .. } => artifact.repair(files, folder),
             Self::Link { path, target, previous } => {
                 if *previous == Standing::File {
                     files.hard_link(path, &kept(path))?;
@@ -89,6 +99,8 @@ impl Step {
         match self {
             Self::MakeDir(path) => files.remove_empty_dir(path).map(drop),
             Self::Install { folder, .. } => uninstall(files, folder),
+            // What was damaged is nothing to go back to.
+            Self::Repair { folder, .. } => damage::give_up(files, folder),
             Self::Link { path, previous, .. } => {
                 files.remove(&temporary(path))?;
                 put_back(files, path, previous)
@@ -153,6 +165,16 @@ impl fmt::Display for Step {
             }
             Self::Install { artifact, folder } => {
                 write!(f, "install {} in {}", artifact.files.join(", "), folder.display())
+            }
+            Self::Repair { artifact, folder, damage } => {
+                let folder = folder.display();
+                match &artifact.source {
+                    Place::Folder(_) => write!(f, "repair {folder}: {damage}"),
+                    Place::Remote(remote) => write!(f, "fetch {remote} and repair {folder}: {damage}"),
+                    Place::OnNode => {
+                        write!(f, "repair {folder} with an installer image that has {}: {damage}", artifact.name)
+                    }
+                }
             }
             Self::Link { path, target, .. } => write!(f, "link {} to {}", path.display(), target.display()),
             Self::Configure { path, text: Some(_), previous: Some(_), .. } => write!(f, "change {}", path.display()),

@@ -182,12 +182,18 @@ fn name(what: &'static str, value: &str) -> Result<(), TargetError> {
 }
 
 fn plain_path(runtime: &str, path: &str) -> Result<PathBuf, TargetError> {
-    let plain = Path::new(path).components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
-    if path.starts_with('/') && plain && !path.contains('\0') && path.len() > 1 {
+    if is_plain(Path::new(path)) && !path.contains('\0') {
         Ok(PathBuf::from(path))
     } else {
         Err(TargetError::Path { runtime: runtime.to_owned(), path: path.to_owned() })
     }
+}
+
+/// Whether a path is absolute, without `..`, and not `/` itself.
+#[must_use]
+pub fn is_plain(path: &Path) -> bool {
+    let plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+    path.is_absolute() && plain && path.parent().is_some()
 }
 
 #[cfg(test)]

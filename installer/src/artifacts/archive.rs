@@ -22,7 +22,7 @@ const BEGIN: u64 = 512;
 const SET_ID: u32 = 0o6000;
 
 /// Any execute permission.
-const EXECUTABLE: u32 = 0o111;
+pub(super) const EXECUTABLE: u32 = 0o111;
 
 /// The programs beside the main one that are taken along, at most.
 const COMPANIONS_MAX: usize = 32;
@@ -163,10 +163,11 @@ pub fn survey(file: impl Read, bounds: Bounds) -> Result<Contents, ArchiveError>
     let mut members = Vec::new();
     walk(begin.chain(content), bounds, |header, data| {
         check(header, &mut seen)?;
-        if matches!(header.kind, Kind::File(_)) {
+        if let Kind::File(size) = header.kind {
             let mut magic = Vec::new();
             data.take(ELF.len() as u64).read_to_end(&mut magic).map_err(read_error)?;
-            let executable = header.mode & EXECUTABLE != 0;
+            // An empty file is no program, whatever its mode.
+            let executable = header.mode & EXECUTABLE != 0 && size > 0;
             members.push(Member { name: header.name.clone(), elf: magic == ELF, executable });
         }
         Ok::<(), ArchiveError>(())

@@ -224,11 +224,7 @@ impl Job<'_> {
         let files = &self.host.files;
         let real = files.locate(program);
         let file = File::open(&real).map_err(|source| FileError { what: "read", path: program.to_owned(), source })?;
-        if let Some(interpreter) = program::inspect(&file, name)?
-            && files.metadata(&interpreter).is_none()
-        {
-            return Err(ProgramError::Interpreter { name: name.to_owned(), interpreter }.into());
-        }
+        program::runs_on(files, &file, name)?;
         let argument = match self.kind {
             RuntimeKind::Shim => "-v",
             RuntimeKind::Oci => "--version",

@@ -5,6 +5,7 @@
 //! - [`network`]: what must be known of the network before the node is entered.
 //! - [`archive`], [`layer`]: what was fetched, unpacked with suspicion.
 //! - [`program`]: whether this machine can run it.
+//! - [`damage`]: what became of it on the node.
 //! - [`fetch`]: the stage that uses all of these, before anything is changed.
 
 pub mod archive;
@@ -12,6 +13,7 @@ pub mod bundle;
 pub mod client;
 pub mod compression;
 pub mod credentials;
+pub mod damage;
 pub mod dns;
 pub mod download;
 pub mod fetch;
@@ -108,21 +110,25 @@ impl Artifact {
     /// # Errors
     /// If that fails; what was prepared is removed at the next run.
     pub fn install(&self, files: &Files, folder: &Path) -> Result<(), FileError> {
-        let Place::Folder(from) = &self.source else {
-            let source = io::Error::other("its files were not fetched");
-            return Err(FileError { what: "install", path: folder.to_owned(), source });
-        };
         let prepared = temporary(folder);
         files.remove_tree(&prepared)?;
         files.make_dir(&prepared)?;
         for name in &self.files {
-            let source = from.join(name);
-            let mut content =
-                File::open(&source).map_err(|error| FileError { what: "read", path: source.clone(), source: error })?;
-            files.write_new(&prepared.join(name), Attributes::PROGRAM, &mut content)?;
+            self.copy(files, name, &prepared.join(name))?;
         }
         files.sync_dir(&prepared)?;
         files.rename(&prepared, folder)
+    }
+
+    fn copy(&self, files: &Files, name: &str, to: &Path) -> Result<(), FileError> {
+        let Place::Folder(from) = &self.source else {
+            let source = io::Error::other("its files were not fetched");
+            return Err(FileError { what: "install", path: to.to_owned(), source });
+        };
+        let source = from.join(name);
+        let mut content =
+            File::open(&source).map_err(|error| FileError { what: "read", path: source.clone(), source: error })?;
+        files.write_new(to, Attributes::PROGRAM, &mut content)
     }
 }
 
@@ -150,6 +156,21 @@ pub fn bin_dir(install_dir: &Path) -> PathBuf {
 #[must_use]
 pub fn runtimes_dir(install_dir: &Path) -> PathBuf {
     install_dir.join("runtimes")
+}
+
+/// Whether the folder of an artifact has such a name, finished or not.
+#[must_use]
+pub fn is_digest(name: &str) -> bool {
+    let unfinished = name.strip_prefix('.').and_then(|name| name.strip_suffix(".kwasm-new"));
+    let digest = unfinished.unwrap_or(name);
+    digest.len() == 16 && digest.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Whether a path leads to what is in the folder of an artifact.
+#[must_use]
+pub fn leads_into_artifact(runtimes: &Path, path: &Path) -> bool {
+    let Ok(below) = path.strip_prefix(runtimes) else { return false };
+    below.iter().nth(1).and_then(|name| name.to_str()).is_some_and(is_digest)
 }
 
 /// SHA-256 of a text in hexadecimal digits.

@@ -4,10 +4,11 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use super::archive::{Begins, ELF};
+use super::archive::{Begins, ELF, EXECUTABLE};
+use crate::host::Files;
 
 /// `EM_…` of the architectures that Linux nodes have, with the names that Go gives them.
 const MACHINES: [(u16, &str); 10] = [
@@ -36,6 +37,18 @@ const HEADERS_MAX: u16 = 256;
 /// Why a file cannot be run here.
 #[derive(Debug, thiserror::Error)]
 pub enum ProgramError {
+    /// It is a directory, a device or the like.
+    #[error("`{name}` is no regular file")]
+    NotFile {
+        /// The file's name.
+        name: String,
+    },
+    /// Nobody may run it.
+    #[error("`{name}` is not executable")]
+    NotExecutable {
+        /// The file's name.
+        name: String,
+    },
     /// It is no ELF file.
     #[error("`{name}` is not an ELF binary: {begins}")]
     NotElf {
@@ -125,6 +138,37 @@ pub fn inspect(file: &File, name: &str) -> Result<Option<PathBuf>, ProgramError>
         }
     }
     Ok(None)
+}
+
+/// Checks that a node can run a file: it is a program for this machine, and the loader that it asks for is there.
+///
+/// # Errors
+/// If it cannot.
+pub fn runs_on(files: &Files, file: &File, name: &str) -> Result<(), ProgramError> {
+    match inspect(file, name)? {
+        Some(interpreter) if files.metadata(&interpreter).is_none() => {
+            Err(ProgramError::Interpreter { name: name.to_owned(), interpreter })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Checks a program that somebody put on the node. A script is none, here as in what is fetched.
+///
+/// # Errors
+/// If the node cannot run it.
+pub fn check(files: &Files, path: &Path) -> Result<(), ProgramError> {
+    let name = path.display().to_string();
+    let real = files.locate(&files.follow(path));
+    let unreadable = |source| ProgramError::Read { name: name.clone(), source };
+    let metadata = std::fs::metadata(&real).map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Err(ProgramError::NotFile { name });
+    }
+    if metadata.mode() & EXECUTABLE == 0 {
+        return Err(ProgramError::NotExecutable { name });
+    }
+    runs_on(files, &File::open(&real).map_err(unreadable)?, &name)
 }
 
 fn loader(bytes: &[u8]) -> Option<PathBuf> {

@@ -123,11 +123,11 @@ impl Remote {
 
     /// The artifact as it will be on the node: the main binary is named after its runtime, so that the link, and
     /// with it the configuration, is known before anything is fetched, and two versions of one shim can be side
-    /// by side.
+    /// by side. Whatever version it was named for: `-v2` is what containerd and CRI-O both start.
     #[must_use]
     pub fn expected(&self, runtime: &str, kind: RuntimeKind) -> Artifact {
         let shim = match kind {
-            RuntimeKind::Shim => format!("containerd-shim-{runtime}-v1"),
+            RuntimeKind::Shim => format!("containerd-shim-{runtime}-v2"),
             RuntimeKind::Oci => runtime.to_owned(),
         };
         Artifact {
@@ -160,11 +160,28 @@ pub fn shown(url: &Uri) -> String {
     }
 }
 
+/// A text that is no URL as messages name it: whatever stands before an `@` may be a password.
+fn shown_text(text: &str) -> String {
+    let is_scheme = |scheme: &str| scheme.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme, _)) if is_scheme(scheme) => text.split_at(scheme.len() + "://".len()),
+        _ => ("", text),
+    };
+    let (hidden, rest) = rest.rsplit_once('@').map_or(("", rest), |(_, host)| ("…@", host));
+    let (rest, query) = rest.split_once('?').map_or((rest, ""), |(before, _)| (before, "?…"));
+    format!("{scheme}{hidden}{rest}{query}")
+}
+
 fn url(text: &str) -> Result<Uri, RemoteError> {
-    let refused = || RemoteError::Url(text.to_owned());
+    let refused = || RemoteError::Url(shown_text(text));
     let url: Uri = text.parse().map_err(|_| refused())?;
     let scheme = matches!(url.scheme_str(), Some("http" | "https"));
-    let authority = url.authority().is_some_and(|host| !host.as_str().contains('@') && !host.host().is_empty());
+    let authority = url.authority().is_some_and(|authority| {
+        let host = authority.host();
+        // The parser takes anything for a port, such as half of a password.
+        let port = authority.as_str() == host || authority.port_u16().is_some();
+        port && !authority.as_str().contains('@') && !host.is_empty()
+    });
     // A fragment is never sent, and `http::Uri` drops it: somebody meant something by it.
     if scheme && authority && !text.contains('#') { Ok(url) } else { Err(refused()) }
 }
@@ -220,15 +237,29 @@ mod tests {
     #[rstest]
     #[case::scheme("ftp://x/y")]
     #[case::relative("/y")]
-    #[case::password("https://user:secret@x/y")]
     #[case::fragment("https://x/y#z")]
     #[case::space("https://x/a b")]
+    #[case::port("https://x:y/z")]
     fn a_url_that_cannot_be_fetched_is_refused(#[case] url: &str) {
         let error = Remote::http(&http(&[(&platform(), url, SHA)])).unwrap_err();
         assert_eq!(
             error.to_string(),
             format!("`{url}` is not a URL `http://…` or `https://…` without user, password and fragment")
         );
+    }
+
+    #[rstest]
+    #[case::password("https://user:secret@x/y", "https://…@x/y")]
+    #[case::user("https://secret@x/y", "https://…@x/y")]
+    #[case::slash_in_it("https://user:sec/ret@x/y", "https://…@x/y")]
+    #[case::signs_in_it("https://user:se@c?r#et@x/y", "https://…@x/y")]
+    #[case::no_scheme("user:secret@x/y", "…@x/y")]
+    #[case::other_scheme("ftp://user:secret@x/y", "ftp://…@x/y")]
+    #[case::scheme_in_it("user:se://cret@x/y", "…@x/y")]
+    #[case::signature("ftp://x/y?signature=secret", "ftp://x/y?…")]
+    fn a_url_that_is_refused_is_shown_without_its_secrets(#[case] url: &str, #[case] shown: &str) {
+        let message = Remote::http(&http(&[(&platform(), url, SHA)])).unwrap_err().to_string();
+        assert!(message.starts_with(&format!("`{shown}` is not a URL ")), "{message}");
     }
 
     #[test]

@@ -173,6 +173,12 @@ pub fn temporary(path: &Path) -> PathBuf {
     path.with_file_name(format!(".{name}.kwasm-new"))
 }
 
+/// Whether a file has such a name.
+#[must_use]
+pub fn is_temporary(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "kwasm-new")
+}
+
 fn components(path: &Path) -> Vec<OsString> {
     let names = path.components().rev().filter_map(|component| match component {
         Component::Normal(name) => Some(name.to_owned()),

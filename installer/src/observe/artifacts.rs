@@ -1,7 +1,7 @@
 //! The artifacts that a target needs: from the bundle, on the node already, or to be fetched.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::artifacts::remote::Remote;
 use crate::artifacts::{Artifact, ArtifactError};
@@ -25,51 +25,75 @@ impl Bundles {
     }
 }
 
-/// The artifacts of the target: as they are on the node already, or from the bundle, or to be fetched.
-pub(super) fn of(
-    files: &Files,
-    bundles: Bundles,
-    target: &Target,
-    state: &State,
-    install_dir: &Path,
-) -> Result<BTreeMap<String, Artifact>, Stop> {
-    let mut artifacts = BTreeMap::new();
-    for (name, bundled) in bundles.0 {
-        let known = state.artifacts.iter().find(|artifact| artifact.name == name);
-        let there = known.filter(|artifact| files.metadata(&artifact.folder(install_dir)).is_some());
-        let artifact = match (bundled, there) {
-            (Ok(artifact), _) => artifact,
-            (Err(ArtifactError::Missing { .. }), Some(artifact)) => artifact.clone(),
-            (Err(error), _) => return Err(Stop::unchanged("read the bundle", Reason::BundleNotUsable, error)),
-        };
-        artifacts.insert(name, artifact);
-    }
-    for wanted in &target.runtimes {
-        if let WantedSource::Remote(remote) = &wanted.source {
-            let artifact = known_or_remote(files, wanted, remote, state, install_dir)?;
-            artifacts.insert(artifact.name.clone(), artifact);
-        }
-    }
-    Ok(artifacts)
+/// The artifacts of a target.
+#[derive(Default)]
+pub(super) struct Found {
+    /// By their names: as they are on the node already, or from the bundle, or to be fetched.
+    pub(super) artifacts: BTreeMap<String, Artifact>,
+    /// What is wrong with their folders on the node, in words.
+    pub(super) damaged: BTreeMap<PathBuf, String>,
 }
 
-/// What the node has already is not fetched again. Its folder tells, so that a lost ledger costs no download.
-fn known_or_remote(
-    files: &Files,
-    wanted: &Wanted,
-    remote: &Remote,
-    state: &State,
-    install_dir: &Path,
-) -> Result<Artifact, Stop> {
-    let expected = remote.expected(&wanted.runtime.name, wanted.runtime.kind);
-    let folder = expected.folder(install_dir);
-    if files.metadata(&folder).is_none() {
-        return Ok(expected);
+/// Where a node has its artifacts, and what it knows of them.
+pub(super) struct OnNode<'a> {
+    /// Its files.
+    pub(super) files: &'a Files,
+    /// What it is at, according to the ledger.
+    pub(super) state: &'a State,
+    /// Whether no transaction was cut off.
+    pub(super) settled: bool,
+    /// Where binaries go.
+    pub(super) install_dir: &'a Path,
+}
+
+impl OnNode<'_> {
+    /// Finds what a target needs.
+    pub(super) fn find(&self, bundles: Bundles, target: &Target) -> Result<Found, Stop> {
+        let mut found = Found::default();
+        for (name, bundled) in bundles.0 {
+            let artifact = self.bundled(&name, bundled)?;
+            let folder = artifact.folder(self.install_dir);
+            let damage = artifact.damage(self.files, &folder);
+            found.damaged.extend(damage.map(|damage| (folder, damage)));
+            found.artifacts.insert(name, artifact);
+        }
+        for wanted in &target.runtimes {
+            if let WantedSource::Remote(remote) = &wanted.source {
+                let (artifact, damage) = self.known_or_remote(wanted, remote);
+                let folder = artifact.folder(self.install_dir);
+                found.damaged.extend(damage.map(|damage| (folder, damage)));
+                found.artifacts.insert(artifact.name.clone(), artifact);
+            }
+        }
+        Ok(found)
     }
-    let known = |known: &&Artifact| known.name == expected.name && known.digest == expected.digest;
-    if let Some(known) = state.artifacts.iter().find(known) {
-        return Ok(known.clone());
+
+    /// One without a bundle is as the ledger knows it: whether its files are there still is looked at later. Of a run that
+    /// was cut off they may never have been, and then there is no way on.
+    fn bundled(&self, name: &str, bundled: Result<Artifact, ArtifactError>) -> Result<Artifact, Stop> {
+        let known = self.state.artifacts.iter().find(|artifact| artifact.name == name);
+        let there = |artifact: &&Artifact| self.files.metadata(&artifact.folder(self.install_dir)).is_some();
+        match (bundled, known.filter(|artifact| self.settled || there(artifact))) {
+            (Ok(artifact), _) => Ok(artifact),
+            (Err(ArtifactError::Missing { .. }), Some(artifact)) => Ok(artifact.clone()),
+            (Err(error), _) => Err(Stop::unchanged("read the bundle", Reason::BundleNotUsable, error)),
+        }
     }
-    let step = format!("read {}", folder.display());
-    expected.found(files, &folder).map_err(|error| Stop::unchanged(step, Reason::FileNotChanged, error))
+
+    /// What the node has already is not fetched again, unless it is damaged. Its folder tells, so that a lost ledger costs
+    /// no download.
+    fn known_or_remote(&self, wanted: &Wanted, remote: &Remote) -> (Artifact, Option<String>) {
+        let expected = remote.expected(&wanted.runtime.name, wanted.runtime.kind);
+        let folder = expected.folder(self.install_dir);
+        if self.files.link_metadata(&folder).is_none() {
+            return (expected, None);
+        }
+        let is_known = |known: &&Artifact| known.name == expected.name && known.digest == expected.digest;
+        let there = match self.state.artifacts.iter().find(is_known) {
+            Some(known) => Ok(known.clone()),
+            None => expected.clone().found(self.files, &folder).map_err(|error| error.to_string()),
+        };
+        let sound = there.and_then(|there| there.damage(self.files, &folder).map_or(Ok(there), Err));
+        sound.map_or_else(|damage| (expected, Some(damage)), |there| (there, None))
+    }
 }

@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::Standing;
-use crate::artifacts::{Artifact, bin_dir, runtimes_dir};
+use super::{Host, Standing, place};
+use crate::artifacts::{Artifact, bin_dir, is_digest, leads_into_artifact, program, runtimes_dir};
 use crate::host::Files;
-use crate::host::files::temporary;
+use crate::host::files::{is_temporary, temporary};
+use crate::host::system::Process;
 use crate::ledger::{self, State};
 use crate::platform::{Form, Layout, Platform};
 use crate::target::{Target, WantedSource};
 
+/// The folders that are ours by their names: somebody else's `runtimes` may have others beside them.
 pub(super) fn installed(files: &Files, install_dir: &Path) -> Vec<(String, String)> {
     let runtimes = runtimes_dir(install_dir);
     let names = files.names(&runtimes).into_iter();
@@ -19,7 +21,19 @@ pub(super) fn installed(files: &Files, install_dir: &Path) -> Vec<(String, Strin
             let digests = files.names(&runtimes.join(&name));
             digests.into_iter().map(move |digest| (name.clone(), digest))
         })
+        .filter(|(_, digest)| is_digest(digest))
         .collect()
+}
+
+/// Processes that run what is below the folder of runtimes, but for those of somebody else's folders there.
+pub(super) fn processes(host: &Host, install_dir: &Path) -> Vec<Process> {
+    let runtimes = runtimes_dir(install_dir);
+    let mut processes = host.system.processes_below(&runtimes);
+    processes.retain(|process| {
+        // In a container's own view of the files the path may be another.
+        !process.program.starts_with(&runtimes) || leads_into_artifact(&runtimes, &process.program)
+    });
+    processes
 }
 
 /// Where shims are linked to be found by their names, and what each link leads to.
@@ -43,10 +57,6 @@ pub(super) fn named(
         .filter(|path| is_shim(path) && path.parent() != Some(folder))
         .filter_map(|path| Some((folder.join(path.file_name()?), path.clone())))
         .collect()
-}
-
-fn is_temporary(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "kwasm-new")
 }
 
 pub(super) fn links<'a>(
@@ -122,11 +132,19 @@ pub(super) fn config_leftover(files: &Files, layout: &Layout) -> Option<PathBuf>
     places.into_iter().find(|path| files.link_metadata(path).is_some())
 }
 
-pub(super) fn own_dirs(files: &Files, install_dir: &Path, state: &State) -> Vec<PathBuf> {
+pub(super) fn own_dirs(
+    files: &Files,
+    platform: &Platform,
+    install_dir: &Path,
+    state: &State,
+    installed: &[(String, String)],
+) -> Vec<PathBuf> {
     let runtimes = runtimes_dir(install_dir);
-    let names = files.names(&runtimes).into_iter().map(|name| runtimes.join(name));
+    let own = place::is_own(platform, install_dir);
+    let names = if own { files.names(&runtimes) } else { installed.iter().map(|(name, _)| name.clone()).collect() };
+    let names = names.into_iter().map(|name| runtimes.join(name));
     let mut dirs: Vec<PathBuf> = names.chain(state.created_dirs.iter().cloned()).collect();
-    dirs.push(runtimes);
+    dirs.extend(own.then_some(runtimes));
     dirs.retain(|dir| files.metadata(dir).is_some_and(|dir| dir.is_dir()));
     dirs.sort();
     dirs.dedup();
@@ -134,9 +152,18 @@ pub(super) fn own_dirs(files: &Files, install_dir: &Path, state: &State) -> Vec<
 }
 
 pub(super) fn missing_binaries(files: &Files, target: &Target) -> Vec<PathBuf> {
-    let paths = target.runtimes.iter().filter_map(|wanted| match &wanted.source {
+    on_host(target).filter(|path| files.metadata(path).is_none()).cloned().collect()
+}
+
+/// Why the binaries of `host` runtimes cannot be run, in words.
+pub(super) fn refused_binaries(files: &Files, target: &Target) -> Vec<String> {
+    let there = on_host(target).filter(|path| files.metadata(path).is_some());
+    there.filter_map(|path| program::check(files, path).err()).map(|error| error.to_string()).collect()
+}
+
+fn on_host(target: &Target) -> impl Iterator<Item = &PathBuf> {
+    target.runtimes.iter().filter_map(|wanted| match &wanted.source {
         WantedSource::Host(path) => Some(path),
         _ => None,
-    });
-    paths.filter(|path| !files.metadata(path).is_some_and(|file| file.is_file())).cloned().collect()
+    })
 }

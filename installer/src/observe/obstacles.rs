@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::inventory::needed_dirs;
-use crate::artifacts::Artifact;
+use crate::artifacts::{Artifact, leads_into_artifact, runtimes_dir};
 use crate::failure::{Reason, Stop};
 use crate::host::Files;
-use crate::ledger;
+use crate::ledger::{self, State};
 use crate::platform::{Form, Platform};
 use crate::target::{Target, WantedSource};
+
+/// The directory of KWasm 0.2.
+const KWASM_0_2: &str = "/opt/kwasm";
 
 /// Looks at the places of everything that a run may create.
 pub(super) fn refuse(
@@ -50,6 +53,24 @@ pub(super) fn refuse(
         Some(path) => Err(blocked(path, "is a mount point: it cannot be replaced at once")
             .with_remedy("mount the folder above it instead, or register the handler by hand and use `preinstalled`")),
         None => Ok(()),
+    }
+}
+
+/// Looks at the places of the links: only in its own directory KWasm 0.2 left binaries, which are replaced.
+pub(super) fn refuse_taken(
+    files: &Files,
+    state: &State,
+    install_dir: &Path,
+    artifacts: &BTreeMap<String, Artifact>,
+) -> Result<(), Stop> {
+    let runtimes = runtimes_dir(install_dir);
+    let is_known = |link: &Path| state.artifacts.iter().any(|artifact| artifact.link(install_dir) == link);
+    let is_ours = |link: &Path| files.link_target(link).is_some_and(|to| leads_into_artifact(&runtimes, &to));
+    let mut links = artifacts.values().map(|artifact| artifact.link(install_dir));
+    let taken = |link: &PathBuf| files.link_metadata(link).is_some() && !is_known(link) && !is_ours(link);
+    match links.find(taken).filter(|_| install_dir != Path::new(KWASM_0_2)) {
+        None => Ok(()),
+        Some(link) => Err(blocked(&link, "is somebody else's, and a link of that name is needed")),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::artifacts::runtimes_dir;
+use crate::artifacts::{leads_into_artifact, runtimes_dir};
 use crate::ledger::State;
 use crate::observe::{Observed, Standing};
 use crate::step::{Step, kept};
@@ -20,7 +20,9 @@ pub(super) fn changes(observed: &Observed, config: Option<&String>, state: &Stat
         .collect();
     for artifact in observed.artifacts.values() {
         let folder = artifact.folder(&observed.install_dir);
-        if !observed.installed.contains(&(artifact.name.clone(), artifact.digest.clone())) {
+        if let Some(damage) = observed.damaged.get(&folder).cloned() {
+            steps.push(Step::Repair { artifact: artifact.clone(), folder: folder.clone(), damage });
+        } else if !observed.installed.contains(&(artifact.name.clone(), artifact.digest.clone())) {
             steps.push(Step::Install { artifact: artifact.clone(), folder: folder.clone() });
         }
         let (path, target) = (artifact.link(&observed.install_dir), folder.join(&artifact.shim));
@@ -98,7 +100,7 @@ fn unlinks(observed: &Observed) -> Vec<Step> {
     let (mut steps, mut put_back) = (Vec::new(), Vec::new());
     for (path, standing) in &observed.links {
         let ours = matches!(standing, Standing::Link(to)
-            if to.starts_with(&runtimes) && !in_use(observed, to.parent().unwrap_or(to)));
+            if leads_into_artifact(&runtimes, to) && !in_use(observed, to.parent().unwrap_or(to)));
         let named = matches!(standing, Standing::Link(_)) && observed.state.named.contains(path);
         if *standing == Standing::File && wanted.contains(path) {
             steps.push(Step::Unlink(kept(path)));

@@ -41,7 +41,7 @@ fn crowd() -> Tar {
 }
 
 fn companions() -> Tar {
-    (0..33).fold(Tar::with_shim(), |tar, number| tar.program(&format!("p{number}"), b""))
+    (0..33).fold(Tar::with_shim(), |tar, number| tar.program(&format!("p{number}"), b"x"))
 }
 
 #[rstest]

@@ -1,10 +1,14 @@
 //! What goes wrong, with the words that a user sees, and the node afterwards.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+
 use kwasm_api::Runtime;
 use kwasm_api::report::{NodeState, RuntimeState};
 use rstest::rstest;
 
 use crate::fake::{Mood, Node, bundled, on_host, preinstalled};
+use crate::program::{dynamic_program, program};
 
 const PLAIN: &str = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc]\nruntime_type = \"io.containerd.runc.v2\"\n";
 
@@ -176,12 +180,69 @@ fn force_takes_the_configuration_and_leaves_the_binaries_that_run() {
 #[test]
 fn a_binary_of_the_host_is_registered_and_never_touched() {
     let node = plain();
-    std::fs::write(node.path("/usr/bin/crun"), "crun").unwrap();
+    node.program("/usr/bin/crun", &program("crun"));
     let before = node.tree();
     node.must_apply(&[on_host("crun", "/usr/bin/crun")]);
     assert_eq!(node.handlers(), ["crun", "runc"]);
     node.must_apply(&[]);
     assert_eq!(node.tree(), before);
+}
+
+/// A program for a machine that nobody has.
+fn foreign_program() -> Vec<u8> {
+    let mut foreign = program("");
+    foreign[18..20].copy_from_slice(&[0xf7, 0xff]);
+    foreign
+}
+
+#[rstest]
+#[case::text(b"crun".to_vec(), 0o755, "`/usr/bin/crun` is not an ELF binary: it begins with `crun`")]
+#[case::script(b"#!/bin/sh\n".to_vec(), 0o755, "`/usr/bin/crun` is not an ELF binary: it begins with `#!/bin/sh\\n`")]
+#[case::empty(Vec::new(), 0o755, "`/usr/bin/crun` is not an ELF binary: it is empty")]
+#[case::forbidden(program("crun"), 0o644, "`/usr/bin/crun` is not executable")]
+#[case::foreign(
+    foreign_program(),
+    0o755,
+    "`/usr/bin/crun` is a program for machine 65527 (64 bits, little-endian), this node is "
+)]
+#[case::no_loader(
+    dynamic_program("/lib/ld-none.so.1"),
+    0o755,
+    "`/usr/bin/crun` needs the loader /lib/ld-none.so.1, which this node does not have: a statically linked build runs on every node"
+)]
+fn a_binary_of_the_host_that_cannot_run_is_refused_with_its_fault(
+    #[case] content: Vec<u8>,
+    #[case] mode: u32,
+    #[case] words: &str,
+) {
+    let node = plain();
+    node.program("/usr/bin/crun", &content);
+    std::fs::set_permissions(node.path("/usr/bin/crun"), Permissions::from_mode(mode)).unwrap();
+    let before = node.tree();
+    let stop = node.must_fail(&[on_host("crun", "/usr/bin/crun")]);
+    let said = format!("{:?}: {stop}", stop.reason);
+    let meant = format!("ArtifactRefused: look for the runtimes' binaries: {words}");
+    assert!(said == meant || words.ends_with("this node is ") && said.starts_with(&meant), "{said}");
+    assert_eq!(stop.remedy, "put a program that this node can run there, or correct the path");
+    assert_eq!((stop.state, node.restarts()), (NodeState::Unchanged, 0));
+    assert_eq!(node.tree(), before);
+}
+
+#[test]
+fn a_folder_in_the_place_of_a_binary_of_the_host_is_refused() {
+    let node = plain();
+    std::fs::create_dir(node.path("/usr/bin/crun")).unwrap();
+    let stop = node.must_fail(&[on_host("crun", "/usr/bin/crun")]);
+    assert_eq!(stop.message, "`/usr/bin/crun` is no regular file");
+}
+
+#[test]
+fn a_binary_of_the_host_may_be_behind_a_link() {
+    let node = plain();
+    node.program("/usr/lib/crun-1", &program("crun"));
+    std::os::unix::fs::symlink("/usr/lib/crun-1", node.path("/usr/bin/crun")).unwrap();
+    node.must_apply(&[on_host("crun", "/usr/bin/crun")]);
+    assert_eq!(node.handlers(), ["crun", "runc"]);
 }
 
 #[test]
@@ -197,7 +258,7 @@ fn an_entry_that_somebody_else_wrote_just_so_is_kept_when_ours_goes() {
         "{PLAIN}[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.crun]\nruntime_type = \"/usr/bin/crun\"\n"
     );
     let node = Node::with_config("1.7.24", &theirs);
-    std::fs::write(node.path("/usr/bin/crun"), "crun").unwrap();
+    node.program("/usr/bin/crun", &program("crun"));
     assert_eq!(node.must_apply(&[on_host("crun", "/usr/bin/crun")]), 0);
     node.must_apply(&[]);
     assert_eq!(node.config(), theirs);

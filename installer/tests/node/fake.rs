@@ -2,8 +2,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::fs;
-use std::os::unix::fs::symlink;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -28,6 +28,7 @@ use crate::disk::Disk;
 use crate::facts::Facts;
 use crate::played::FakeSystem;
 use crate::points::{Counted, Points};
+use crate::program::program;
 use crate::rendering;
 
 /// What the daemon does when it is asked to start.
@@ -85,6 +86,7 @@ pub(crate) struct Node {
     pub(crate) facts: Facts,
     shared: Rc<Shared>,
     pub(crate) force: bool,
+    pub(crate) install_dir: Option<PathBuf>,
     pub(crate) limits: Limits,
     pub(crate) network: Network,
     /// A real daemon that is asked instead of the played one.
@@ -100,6 +102,14 @@ impl Node {
         for (link, target) in &node.facts.links {
             fs::create_dir_all(node.path(link).parent().unwrap()).unwrap();
             symlink(target, node.path(link)).unwrap();
+        }
+        for runtime in node.facts.runtimes() {
+            // The trees are text: a program is made of what stands for one.
+            if let Source::Host(HostSource { path }) = &runtime.source
+                && node.path(path).is_file()
+            {
+                node.program(path, &program(&runtime.name));
+            }
         }
         rendering::remember(&Files::below(node.root.path()), node.root.path(), &node.facts);
         node.boot();
@@ -137,6 +147,7 @@ impl Node {
             facts,
             shared: Rc::default(),
             force: false,
+            install_dir: None,
             limits: Limits::default(),
             network: Network::default(),
             daemon: None,
@@ -193,6 +204,14 @@ impl Node {
     pub(crate) fn edit_config(&self, edit: impl FnOnce(String) -> String) {
         let text = edit(self.config());
         fs::write(self.path(&self.facts.loaded), text).unwrap();
+    }
+
+    /// Puts a program on the node that everybody may run.
+    pub(crate) fn program(&self, path: &str, content: &[u8]) {
+        let real = self.path(path);
+        fs::create_dir_all(real.parent().unwrap()).unwrap();
+        fs::write(&real, content).unwrap();
+        fs::set_permissions(&real, Permissions::from_mode(0o755)).unwrap();
     }
 
     pub(crate) fn mood(&self, mood: Mood) -> &Self {
@@ -285,7 +304,7 @@ impl Node {
     fn settings(&self) -> Settings {
         Settings {
             bundle: self.bundle.path().to_owned(),
-            install_dir: None,
+            install_dir: self.install_dir.clone(),
             force: self.force,
             lock_patience: Duration::ZERO,
             cri_patience: Duration::ZERO,

@@ -53,11 +53,21 @@ fn a_shim_is_fetched_in_whatever_wrapping_and_registered(#[case] content: Vec<u8
     let before = node.tree();
     let wanted = [served(&server.url("any.name"), &content)];
     assert_eq!(node.must_apply(&wanted), 1);
-    assert_eq!(node.bytes("/opt/kwasm/bin/containerd-shim-spin-v1"), program("spin"));
-    assert!(node.config().contains("/opt/kwasm/bin/containerd-shim-spin-v1"), "{}", node.config());
+    assert_eq!(node.bytes("/opt/kwasm/bin/containerd-shim-spin-v2"), program("spin"));
+    assert!(node.config().contains("/opt/kwasm/bin/containerd-shim-spin-v2"), "{}", node.config());
     assert_eq!(node.handlers(), ["runc", "spin"]);
     node.must_apply(&[]);
     assert_eq!(node.tree(), before);
+}
+
+#[test]
+fn a_shim_that_is_fetched_is_one_that_crio_starts() {
+    let content = Tar::default().program("containerd-shim-spin-v1", &program("spin")).gzip();
+    let (node, server) = (Node::of("crio-1.33"), Server::serving(content.clone()));
+    node.must_apply(&[served(&server.url("x"), &content)]);
+    assert!(node.handlers().contains(&"spin".to_owned()), "{:?}", node.handlers());
+    let drop_in = node.read("/etc/crio/crio.conf.d/99-kwasm.conf");
+    assert!(drop_in.contains("runtime_path = \"/opt/kwasm/bin/containerd-shim-spin-v2\""), "{drop_in}");
 }
 
 #[test]
@@ -66,7 +76,7 @@ fn the_report_tells_the_digest_of_the_program_and_not_of_the_archive() {
     let (node, server) = (plain(), Server::serving(content.clone()));
     let (report, _) = node.apply(&[served(&server.url("x"), &content)]);
     assert_eq!(report.runtimes[0].sha256, Some(sha256(&program("spin"))));
-    assert_eq!(report.runtimes[0].path.as_deref(), Some("/opt/kwasm/bin/containerd-shim-spin-v1"));
+    assert_eq!(report.runtimes[0].path.as_deref(), Some("/opt/kwasm/bin/containerd-shim-spin-v2"));
 }
 
 #[test]
@@ -123,10 +133,10 @@ fn a_new_version_costs_no_restart_and_the_old_one_goes_when_nobody_runs_it() {
     let node = plain();
     let server = Server::playing(move |asked| Answer::ok(program(asked.path.trim_start_matches('/'))));
     node.must_apply(&[served(&server.url("one"), &one)]);
-    let old = std::fs::read_link(node.path("/opt/kwasm/bin/containerd-shim-spin-v1")).unwrap();
+    let old = std::fs::read_link(node.path("/opt/kwasm/bin/containerd-shim-spin-v2")).unwrap();
     node.process(old.to_str().unwrap());
     assert_eq!(node.must_apply(&[served(&server.url("two"), &two)]), 0);
-    assert_eq!(node.bytes("/opt/kwasm/bin/containerd-shim-spin-v1"), two);
+    assert_eq!(node.bytes("/opt/kwasm/bin/containerd-shim-spin-v2"), two);
     assert_eq!(node.bytes(old.to_str().unwrap()), one);
     node.no_processes();
     node.must_apply(&[served(&server.url("two"), &two)]);
@@ -142,7 +152,7 @@ fn a_plan_asks_nobody_and_names_the_source() {
         plan.contains(&format!("fetch {}?… and install it in /opt/kwasm/runtimes/spin/", server.url("x"))),
         "{plan}"
     );
-    assert!(plan.contains("+runtime_type = \"/opt/kwasm/bin/containerd-shim-spin-v1\""), "{plan}");
+    assert!(plan.contains("+runtime_type = \"/opt/kwasm/bin/containerd-shim-spin-v2\""), "{plan}");
     assert_eq!(server.asked().len(), 0);
     assert_eq!(node.tree(), before);
 }
@@ -156,7 +166,7 @@ fn a_shim_brings_the_programs_beside_it() {
         .gzip();
     let (node, server) = (plain(), Server::serving(content.clone()));
     node.must_apply(&[served(&server.url("x"), &content)]);
-    let shim = std::fs::read_link(node.path("/opt/kwasm/bin/containerd-shim-spin-v1")).unwrap();
+    let shim = std::fs::read_link(node.path("/opt/kwasm/bin/containerd-shim-spin-v2")).unwrap();
     let beside: Vec<_> = std::fs::read_dir(node.path(shim.parent().unwrap().to_str().unwrap())).unwrap().collect();
     assert_eq!(beside.len(), 2);
     assert_eq!(node.read(shim.with_file_name("engine").to_str().unwrap()), "e");
@@ -212,7 +222,7 @@ fn a_download_that_breaks_goes_on_where_it_broke() {
         asked[1].header("range").unwrap().trim_start_matches("bytes=").trim_end_matches('-').parse().unwrap();
     assert!((1..=40_000).contains(&from), "{from}");
     assert_eq!(asked[1].header("if-range"), Some("\"one\""));
-    assert_eq!(node.bytes("/opt/kwasm/bin/containerd-shim-spin-v1").len(), content.len());
+    assert_eq!(node.bytes("/opt/kwasm/bin/containerd-shim-spin-v2").len(), content.len());
 }
 
 #[test]
@@ -392,11 +402,11 @@ fn other_content_than_ordered_is_shown_before_anything_of_it_is_unpacked() {
 #[case::nothing(Vec::new(), "not an ELF binary nor an archive: it is empty")]
 #[case::dynamic(
     dynamic_program("/lib/ld-none.so.1"),
-    "`containerd-shim-spin-v1` needs the loader /lib/ld-none.so.1, which this node does not have: a statically linked build runs on every node"
+    "`containerd-shim-spin-v2` needs the loader /lib/ld-none.so.1, which this node does not have: a statically linked build runs on every node"
 )]
 #[case::script(
     Tar::default().program("containerd-shim-x", b"#!/bin/sh\n").gzip(),
-    "`containerd-shim-spin-v1` is not an ELF binary: it begins with `#!/bin/sh\\n`"
+    "`containerd-shim-spin-v2` is not an ELF binary: it begins with `#!/bin/sh\\n`"
 )]
 #[case::two_shims(
     Tar::with_shim().program("x/containerd-shim-y", b"").gzip(),
@@ -428,7 +438,7 @@ fn a_program_that_does_not_run_here_is_not_installed() {
         refusal(&node, &server, served(&server.url("x"), &content)),
         format!(
             "ArtifactRefused: fetch the runtime spin from http://host/x: it is installed nowhere, because it does not run here: \
-             `containerd-shim-spin-v1 -v` failed: {words}"
+             `containerd-shim-spin-v2 -v` failed: {words}"
         )
     );
 }

@@ -133,7 +133,7 @@ fn a_shim_comes_out_of_the_topmost_layer_that_has_it(#[case] layers: Vec<Vec<u8>
     let before = node.tree();
     let server = registry.serve();
     node.must_apply(&[registry.runtime(&server)]);
-    assert_eq!(node.bytes("/opt/kwasm/bin/containerd-shim-spin-v1"), program(mark));
+    assert_eq!(node.bytes("/opt/kwasm/bin/containerd-shim-spin-v2"), program(mark));
     node.must_apply(&[]);
     assert_eq!(node.tree(), before);
 }
@@ -143,7 +143,7 @@ fn a_manifest_needs_no_list_of_platforms() {
     let (node, registry) = (plain(), Registry::default().manifest(vec![layer("one")]));
     let server = registry.serve();
     node.must_apply(&[registry.runtime(&server)]);
-    assert_eq!(node.bytes("/opt/kwasm/bin/containerd-shim-spin-v1"), program("one"));
+    assert_eq!(node.bytes("/opt/kwasm/bin/containerd-shim-spin-v2"), program("one"));
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn layers_below_the_one_that_has_it_are_not_downloaded() {
 )]
 #[case::no_program(
     vec![Tar::default().program("bin/containerd-shim-spin-v2", b"#!/bin/sh").gzip()],
-    "`containerd-shim-spin-v1` is not an ELF binary: it begins with `#!/bin/sh`"
+    "`containerd-shim-spin-v2` is not an ELF binary: it begins with `#!/bin/sh`"
 )]
 fn an_image_without_the_program_is_refused(#[case] layers: Vec<Vec<u8>>, #[case] message: &str) {
     let registry = Registry::with(layers);
