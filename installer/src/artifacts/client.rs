@@ -17,7 +17,7 @@ use super::archive::Begins;
 use super::names::Names;
 use super::network::Network;
 use super::proxy::Proxies;
-use super::remote::shown;
+use super::remote::{shown, shown_text};
 use super::transfer::{REDIRECTS_MAX, TransferError};
 use crate::host::Files;
 
@@ -223,7 +223,7 @@ fn connection(url: &Uri, words: String) -> TransferError {
 
 /// Where a redirect leads, if it may be followed.
 fn target(from: &Uri, location: &str) -> Result<Uri, TransferError> {
-    let refused = |why| TransferError::Redirect { from: shown(from), to: shown_text(location), why };
+    let refused = |why| TransferError::Redirect { from: shown(from), to: shown_location(location), why };
     let (scheme, authority) = (from.scheme_str().unwrap_or_default(), from.authority().map_or("", |a| a.as_str()));
     let location = location.split('#').next().unwrap_or_default();
     let folder = from.path().rsplit_once('/').map_or("", |(folder, _)| folder);
@@ -244,9 +244,11 @@ fn target(from: &Uri, location: &str) -> Result<Uri, TransferError> {
     }
 }
 
-fn shown_text(location: &str) -> String {
-    let before = location.split('?').next().unwrap_or_default();
-    super::tarball::escaped(before.as_bytes())
+/// Cut off only after what is secret is gone.
+fn shown_location(location: &str) -> String {
+    const SHOWN: usize = 80;
+    let text = shown_text(&location.as_bytes().escape_ascii().to_string());
+    if text.chars().count() > SHOWN { format!("{}…", text.chars().take(SHOWN).collect::<String>()) } else { text }
 }
 
 /// The list of authorities, with words for it.
@@ -320,7 +322,7 @@ mod tests {
         let error = target(&"https://host/a".parse().unwrap(), "http://other/x?secret").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "https://host/a: redirected to http://other/x, which is not followed: it would leave TLS"
+            "https://host/a: redirected to http://other/x?…, which is not followed: it would leave TLS"
         );
     }
 

@@ -150,10 +150,15 @@ impl fmt::Display for Remote {
     }
 }
 
-/// A URL as messages name it: queries often carry signatures, which belong in no log.
+/// A URL as messages name it: queries often carry signatures, which belong in no log, and where a server redirects to may
+/// have a password.
 #[must_use]
 pub fn shown(url: &Uri) -> String {
     let text = url.to_string();
+    let text = match url.authority().and_then(|authority| authority.as_str().rsplit_once('@')) {
+        Some((user, _)) => text.replacen(&format!("{user}@"), "…@", 1),
+        None => text,
+    };
     match text.split_once('?') {
         Some((before, _)) => format!("{before}?…"),
         None => text,
@@ -161,7 +166,7 @@ pub fn shown(url: &Uri) -> String {
 }
 
 /// A text that is no URL as messages name it: whatever stands before an `@` may be a password.
-fn shown_text(text: &str) -> String {
+pub(super) fn shown_text(text: &str) -> String {
     let is_scheme = |scheme: &str| scheme.bytes().all(|byte| byte.is_ascii_alphanumeric());
     let (scheme, rest) = match text.split_once("://") {
         Some((scheme, _)) if is_scheme(scheme) => text.split_at(scheme.len() + "://".len()),
@@ -289,7 +294,8 @@ mod tests {
     }
 
     #[test]
-    fn a_signed_url_is_shown_without_its_signature() {
+    fn a_url_is_shown_without_signature_and_password() {
         assert_eq!(shown(&"https://x/y?signature=secret".parse().unwrap()), "https://x/y?…");
+        assert_eq!(shown(&"https://user:secret@x/@y?z".parse().unwrap()), "https://…@x/@y?…");
     }
 }

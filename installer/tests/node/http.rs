@@ -279,8 +279,8 @@ fn a_server_that_is_busy_is_asked_again() {
 )]
 #[case::forbidden(Answer::status(403, ""), "http://host/x: HTTP 403 Forbidden; it is empty")]
 #[case::gone(
-    Answer::redirect("ftp://elsewhere/x?secret"),
-    "http://host/x: redirected to ftp://elsewhere/x, which is not followed: it is no URL of a web server"
+    Answer::redirect("ftp://user:secret@elsewhere/x?secret"),
+    "http://host/x: redirected to ftp://…@elsewhere/x?…, which is not followed: it is no URL of a web server"
 )]
 #[case::too_large(Answer::ok("x".repeat(5000)), "http://host/x: it is larger than 4096 bytes")]
 #[case::too_large_without_saying(
