@@ -8,10 +8,11 @@ use rstest::rstest;
 
 use crate::fake::{Mood, Node, bundled, on_host, runtime};
 use crate::points::{Fault, unless_killed};
+use crate::program::program;
 
 fn node() -> Node {
     let node = Node::of("debian-13-containerd-1.7");
-    std::fs::write(node.path("/usr/bin/crun-wasm"), "crun").unwrap();
+    node.program("/usr/bin/crun-wasm", &program("crun"));
     node
 }
 
@@ -99,7 +100,7 @@ fn installing_and_upgrading_ask_for_no_pods() {
     node.pod("greet", "wasmtime");
     node.bundle("wasmtime", "2");
     assert!(!asks(&node, &of_host("/usr/bin/crun-wasm")));
-    std::fs::write(node.path("/usr/bin/crun-wasm-2"), "crun").unwrap();
+    node.program("/usr/bin/crun-wasm-2", &program("crun"));
     assert!(!asks(&node, &of_host("/usr/bin/crun-wasm-2")));
     let renamed = of_bundle("renamed", "wasmtime");
     assert!(!asks(&node, &[with_handler(renamed, "wasmtime"), on_host("crun", "/usr/bin/crun-wasm-2")]));
