@@ -1,7 +1,7 @@
 //! What goes wrong, with the words that a user sees, and the node afterwards.
 
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt as _;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use kwasm_api::Runtime;
 use kwasm_api::report::{NodeState, RuntimeState};
@@ -166,7 +166,7 @@ fn force_takes_the_configuration_and_leaves_the_binaries_that_run() {
     let mut node = plain();
     let before = node.tree();
     node.must_apply(&[bundled("wasmtime")]);
-    let binary = std::fs::read_link(node.path("/opt/kwasm/bin/containerd-shim-wasmtime-v1")).unwrap();
+    let binary = fs::read_link(node.path("/opt/kwasm/bin/containerd-shim-wasmtime-v1")).unwrap();
     node.process(&binary.display().to_string());
     node.force = true;
     node.must_apply(&[]);
@@ -217,7 +217,7 @@ fn a_binary_of_the_host_that_cannot_run_is_refused_with_its_fault(
 ) {
     let node = plain();
     node.program("/usr/bin/crun", &content);
-    std::fs::set_permissions(node.path("/usr/bin/crun"), Permissions::from_mode(mode)).unwrap();
+    fs::set_permissions(node.path("/usr/bin/crun"), Permissions::from_mode(mode)).unwrap();
     let before = node.tree();
     let stop = node.must_fail(&[on_host("crun", "/usr/bin/crun")]);
     let said = format!("{:?}: {stop}", stop.reason);
@@ -288,4 +288,45 @@ fn a_link_in_the_place_of_one_of_our_folders_stays_a_link() {
     node.must_apply(&[]);
     assert_eq!(node.tree(), before);
     assert_eq!(node.plan(&[]).lines().last(), Some("nothing to do"));
+}
+
+#[rstest]
+#[case::itself(
+    "/dev/sda1 /etc/containerd/config.toml ext4 rw 0 0",
+    "PathOccupied: look for obstacles: /etc/containerd/config.toml is a mount point: it cannot be replaced at once"
+)]
+#[case::what_it_links_to(
+    "none /mnt tmpfs rw 0 0",
+    "NodeNotSupported: look for the configuration: cannot register wasmtime: /mnt forgets everything at the next start"
+)]
+#[case::a_read_only_place_that_it_links_to(
+    "/dev/sdb /mnt ext4 ro 0 0",
+    "NodeNotSupported: look for the configuration: cannot register wasmtime: /mnt is read-only"
+)]
+fn a_configuration_on_a_file_system_of_its_own_is_refused_before_anything_is_changed(
+    #[case] mount: &str,
+    #[case] words: &str,
+) {
+    let mut node = Node::with_config("1.7.24", "version = 2\n");
+    node.facts.mounts.push(mount.to_owned());
+    if mount.contains("/mnt") {
+        fs::create_dir(node.path("/mnt")).unwrap();
+        fs::rename(node.path("/etc/containerd/config.toml"), node.path("/mnt/config.toml")).unwrap();
+        symlink("/mnt/config.toml", node.path("/etc/containerd/config.toml")).unwrap();
+    }
+    let before = node.tree();
+    let stop = node.must_fail(&[bundled("wasmtime")]);
+    assert_eq!(format!("{:?}: {stop}", stop.reason), words);
+    assert_eq!(node.tree(), before);
+}
+
+#[test]
+fn a_runtime_that_keeps_its_daemon_from_answering_can_be_taken_away() {
+    let node = Node::with_config("1.7.24", "version = 2\n");
+    let before = node.tree();
+    node.must_apply(&[bundled("wasmtime")]);
+    node.mood(Mood::CriDiesWith("wasmtime"));
+    node.power_cut().ok();
+    node.must_apply(&[]);
+    assert_eq!(node.tree(), before);
 }

@@ -254,7 +254,7 @@ impl Road {
 }
 
 /// The chart's folder.
-fn chart() -> String {
+pub fn chart() -> String {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../charts/kwasm-operator").to_string_lossy().into_owned()
 }
 

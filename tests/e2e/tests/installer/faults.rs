@@ -49,7 +49,7 @@ fn unlike(points: &[String]) -> Vec<usize> {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Change {
+pub(crate) enum Change {
     Install,
     Upgrade,
     Uninstall,
@@ -80,7 +80,6 @@ impl Change {
 
 fn at_any_point(site: &Site<'_>) -> Result<()> {
     let installer = ByHand::on(site.node)?;
-    std::fs::copy(env!("CARGO_BIN_EXE_faulty-installer"), site.path(PROGRAM))?;
     let clean = installer.tree()?;
     for change in Change::ALL {
         let passed = strike(site, &installer, change, "none", 0)?;
@@ -95,7 +94,6 @@ fn at_any_point(site: &Site<'_>) -> Result<()> {
         let (faults, here) = (FAULTS.len(), dealt.len());
         eprintln!("{node}: {change}: {all} points, {unlike} of them unlike, × {faults} faults, {here} struck here");
     }
-    std::fs::remove_file(site.path(PROGRAM))?;
     Ok(())
 }
 
@@ -114,9 +112,19 @@ fn one(site: &Site<'_>, installer: &ByHand<'_>, change: Change, fault: &str, at:
 }
 
 /// Runs the faulty installer from the state before; gives the points that it passed.
-fn strike(site: &Site<'_>, installer: &ByHand<'_>, change: Change, fault: &str, at: usize) -> Result<String> {
+pub(crate) fn strike(
+    site: &Site<'_>,
+    installer: &ByHand<'_>,
+    change: Change,
+    fault: &str,
+    at: usize,
+) -> Result<String> {
     let [before, after] = change.handlers();
     installer.apply(&order(before))?;
+    let program = site.path(PROGRAM);
+    if !program.exists() {
+        std::fs::copy(env!("CARGO_BIN_EXE_faulty-installer"), program)?;
+    }
     let (bundle, file) = (installer.bundle(), installer.order(&order(after))?);
     let output = site.node.exec(&[PROGRAM, fault, &at.to_string(), &bundle, &file])?;
     ensure!(fault != "none" || output.status.success(), "{}", said(&output));

@@ -12,7 +12,7 @@ use kube::ResourceExt;
 use kwasm_api::names;
 use kwasm_api::wasm_runtime::WasmRuntime;
 use kwasm_e2e::manifest::{self, available};
-use kwasm_e2e::road::{PROVISIONING, Road};
+use kwasm_e2e::road::{PROVISIONING, Road, chart};
 use kwasm_test_cluster::ContainerdVersion;
 use serde_json::{Value, json};
 
@@ -22,6 +22,7 @@ pub(crate) const TESTS: &[(&str, OnRoad)] = &[
     ("the RuntimeClass sends pods to provisioned nodes only", pods_go_to_provisioned_nodes_only),
     ("a node that joins with the annotation is provisioned with nobody's help", a_new_node_is_provisioned),
     ("the RuntimeClass goes with the last node", the_class_goes_with_the_last_node),
+    ("the chart has each of its runtimes once, whatever their specs", each_runtime_once),
     ("helm upgrade brings the CRDs up to date", an_upgrade_upgrades_the_crds),
     ("the operator asks for nothing that its role does not allow", the_operator_is_refused_nothing),
     ("helm uninstall leaves no WasmRuntime behind, whoever made it", uninstalling_leaves_no_runtime),
@@ -70,6 +71,18 @@ fn the_class_goes_with_the_last_node(road: &Road) -> Result<()> {
     road.kube.until_gone(&road.kube.all::<RuntimeClass>(), "wasmtime", PROVISIONING)?;
     let jobs = road.kube.list(&road.kube.all::<Job>(), "kwasm.sh/job=true")?;
     ensure!(jobs.is_empty(), "Jobs are left: {jobs:?}");
+    Ok(())
+}
+
+fn each_runtime_once(road: &Road) -> Result<()> {
+    let chart = chart();
+    let values = ["--set", "runtimes.spin.source.host.path=/x,runtimes.wasmtime.runtimeClass.name=wasm"];
+    let rendered = road.cluster.helm(&[&["template", "kwasm", chart.as_str()][..], &values].concat())?;
+    let text = String::from_utf8(rendered.stdout)?;
+    let runtimes: Vec<&str> = text.split("---").filter(|document| document.contains("kind: WasmRuntime\n")).collect();
+    ensure!(runtimes.len() == 2, "{text}");
+    let bundled = runtimes.iter().filter(|runtime| runtime.contains("bundled: {}")).count();
+    ensure!(bundled == 1, "{runtimes:?}");
     Ok(())
 }
 
