@@ -62,7 +62,7 @@ fn refused(site: &Site<'_>) -> Result<()> {
     let footprint = installer.footprint()?;
     let wrong: [(&[&str], &str); 4] = [
         (&["uninstall", "spin"], "no runtime `spin` of ours is on this node; there is: none"),
-        (&["install", "--install-dir", "here"], "it must begin with / and go nowhere up"),
+        (&["install", "--install-dir", "here"], "--install-dir `here` is not an absolute path without `..`"),
         (&["apply"], "no Order: give --order FILE, or set KWASM_ORDER"),
         (&["apply", "--order", "/no-such-file"], "/no-such-file: No such file or directory"),
     ];
