@@ -4,6 +4,7 @@
 
 mod machine;
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::{Duration, Instant};
 
 use kwasm_test_cluster::Session;
@@ -19,6 +20,12 @@ find /etc/containerd -type f -exec sha256sum {} + 2>/dev/null | sort";
 /// How often the power is cut: enough to see it, or, with `KWASM_TEST_LONG`, enough to trust it.
 fn cuts() -> u32 {
     if std::env::var_os("KWASM_TEST_LONG").is_some() { 20 } else { 3 }
+}
+
+/// At least 0 and below 1, another one each time.
+fn chance() -> f64 {
+    let bits = u32::try_from(RandomState::new().build_hasher().finish() >> 32).unwrap_or_default();
+    f64::from(bits) / (f64::from(u32::MAX) + 1.0)
 }
 
 fn tree(host: &Host) -> String {
@@ -45,7 +52,7 @@ fn after_a_power_cut_at_any_moment_of_an_installation_the_node_is_healthy_and_a_
     assert_eq!(tree(&host), before, "uninstalling leaves nothing");
     host.run(&["sync"]);
     for cut in 0..cuts() {
-        let moment = length * (2 * cut + 1) / (2 * cuts());
+        let moment = length.mul_f64((f64::from(cut) + chance()) / f64::from(cuts()));
         host = cut_and_boot(host, &disk, moment);
         let when = format!("cut {moment:?} after the start of an installation of {length:?}");
         assert_healthy(&host, &when);
