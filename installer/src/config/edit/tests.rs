@@ -1,4 +1,5 @@
 use proptest::prelude::*;
+use proptest::sample::Index;
 use rstest::rstest;
 
 use super::*;
@@ -134,6 +135,10 @@ fn any_line() -> impl Strategy<Value = String> {
         Just("plugins.\"io.containerd.grpc.v1.cri\".containerd".to_owned()),
         Just("plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes".to_owned()),
         Just("plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc".to_owned()),
+        Just("plugins.'io.containerd.cri.v1.runtime'.containerd".to_owned()),
+        Just("plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc".to_owned()),
+        Just("crio.runtime".to_owned()),
+        Just("crio.runtime.runtimes.crun".to_owned()),
     ];
     prop_oneof![
         "[ \t]{0,2}#[ -~]{0,12}",
@@ -146,11 +151,12 @@ fn any_line() -> impl Strategy<Value = String> {
 
 /// Texts that look like configurations; lines that would make them invalid are left out.
 fn any_config() -> impl Strategy<Value = (String, Dialect)> {
-    let dialect = prop_oneof![Just(Dialect::V1), Just(Dialect::V2), Just(Dialect::V3)];
+    let dialects = vec![Dialect::V1, Dialect::V2, Dialect::V3, Dialect::V4, Dialect::Crio];
+    let dialect = prop::sample::select(dialects);
     let lines = prop::collection::vec(any_line(), 0..14);
     (dialect, lines, any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(dialect, lines, crlf, bom, ends)| {
         let mut text = match dialect {
-            Dialect::V1 => String::new(),
+            Dialect::V1 | Dialect::Crio => String::new(),
             other => format!("version = {}\n", other.number()),
         };
         for line in lines {
@@ -167,6 +173,13 @@ fn any_config() -> impl Strategy<Value = (String, Dialect)> {
         }
         (if bom { format!("\u{feff}{text}") } else { text }, dialect)
     })
+}
+
+/// What a hand that slips leaves in a file.
+fn any_slip() -> impl Strategy<Value = String> {
+    let signs =
+        vec!["\n", "\r", "\t", "\0", "\"", "'", "[", "]", "{", "}", "=", ".", ",", "#", "\u{feff}", "version = 3\n"];
+    prop_oneof!["\\PC{0,20}", prop::sample::select(signs).prop_map(str::to_owned)]
 }
 
 /// As many as every change affords, or, with `KWASM_TEST_LONG`, as many as trust needs. Texts that cannot be
@@ -209,7 +222,7 @@ proptest! {
         let edited = edited.unwrap();
         let removed = remove(&edited.text, dialect, &names()).unwrap();
         let (mut before, mut after) = (as_json(&text).unwrap(), as_json(&removed).unwrap());
-        for depth in (1..=4).rev() {
+        for depth in (1..=dialect.runtimes().len()).rev() {
             prune(&mut before, &dialect.runtimes()[..depth]);
             prune(&mut after, &dialect.runtimes()[..depth]);
         }
@@ -225,7 +238,7 @@ proptest! {
             runtimes.remove("wasmtime");
         }
         let mut before = before;
-        for depth in (1..=4).rev() {
+        for depth in (1..=dialect.runtimes().len()).rev() {
             prune(&mut before, &dialect.runtimes()[..depth]);
             prune(&mut after, &dialect.runtimes()[..depth]);
         }
@@ -241,8 +254,13 @@ proptest! {
     }
 
     #[test]
-    fn no_text_makes_the_editor_panic(text in "\\PC{0,60}") {
-        let _ = add(&text, Dialect::V2, &[wasmtime()]);
-        let _ = remove(&text, Dialect::V2, &names());
+    fn no_text_makes_the_editor_panic((text, dialect) in any_config(), at in any::<Index>(), slip in any_slip()) {
+        let places: Vec<usize> = text.char_indices().map(|(place, _)| place).chain([text.len()]).collect();
+        let mut text = text;
+        text.insert_str(places[at.index(places.len())], &slip);
+        if let Ok(edited) = add(&text, dialect, &[wasmtime()]) {
+            let _ = cut_block(&edited.text, dialect, &edited.block, &names());
+        }
+        let _ = remove(&text, dialect, &names());
     }
 }
