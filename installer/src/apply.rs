@@ -21,7 +21,7 @@ use crate::verify::{self, Expected, Unmet};
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// How much of a daemon's own log is told, in bytes.
-const LAST_WORDS: u64 = 4096;
+const LAST_WORDS: u64 = 2048;
 
 /// Is told what is being done, one line at a time.
 pub type Progress<'a> = &'a dyn Fn(&str);
@@ -107,6 +107,7 @@ impl Transaction<'_> {
             path: self.observed.platform.layout.path.clone(),
             draft: self.observed.config_draft.clone(),
             text: self.observed.config.clone(),
+            seen: previous.clone(),
             previous: previous.clone(),
             attributes: self.observed.config_attributes,
         })
@@ -190,8 +191,9 @@ impl Transaction<'_> {
 
     fn last_words(&self) -> String {
         let daemon = &self.observed.platform.daemon;
-        let written = daemon.log.as_ref().and_then(|log| self.host.files.tail(log, LAST_WORDS).ok());
-        written.unwrap_or_else(|| self.host.system.last_words(&daemon.unit))
+        let journal = self.host.system.last_words(&daemon.unit);
+        let log = daemon.log.as_ref().and_then(|log| self.host.files.tail(log, LAST_WORDS).ok());
+        log.map_or_else(|| journal.clone(), |log| format!("{}\n{log}", journal.trim_end()))
     }
 
     fn settle(&self) -> Result<(), FileError> {
@@ -257,7 +259,7 @@ impl Transaction<'_> {
     fn before(&self) -> Expected {
         let cri = &self.effective.cri;
         // Not what a run that did not end has left there: that goes as well.
-        let before = self.observed.ledger.as_ref().filter(|_| self.observed.unfinished().is_some());
+        let before = self.observed.ledger.as_ref().filter(|_| self.observed.interrupted());
         let kept = before.and_then(|ledger| ledger.current.config.as_ref()).map(|record| &record.handlers);
         let goes = |name: &String| {
             before.is_some()

@@ -94,8 +94,7 @@ pub fn plan(observed: &Observed, target: &Target, base: &Base, effective: &Effec
     }
     let change = steps::changes(observed, configured.text.as_ref(), &state);
     let reconfigured = change.iter().any(|step| matches!(step, Step::Configure { .. }));
-    let unsure =
-        (reconfigured || observed.unfinished().is_some()) && known_by_name_alone(observed, &expected, effective);
+    let unsure = (reconfigured || observed.interrupted()) && known_by_name_alone(observed, &expected, effective);
     let served = by_name || effective.cri.ready && expected.ours_served(&effective.cri) && !unsure;
     let is_new = |step: &Step| matches!(step, Step::Link { .. } | Step::Install { .. } | Step::Repair { .. });
     let changed = change.iter().any(is_new);
@@ -152,18 +151,20 @@ fn expect(observed: &Observed, wanted: &[(&Wanted, Option<Entry>)], effective: &
         observed.handlers_before().into_iter().filter(|name| !there.contains_key(name) && !ours(name)).collect();
     gone.sort();
     gone.dedup();
-    let dropped = wanted.iter().flat_map(|(wanted, _)| dropped(observed, wanted)).collect();
+    let dropped = wanted.iter().filter_map(|(wanted, entry)| Some(dropped(observed, wanted, entry.as_ref()?)));
+    let dropped = dropped.flatten().collect();
     Expected { entries, others, gone, dropped, network: effective.cri.network_ready }
 }
 
 /// What a runtime had when it was installed, or was going to be, and has no more.
-fn dropped(observed: &Observed, wanted: &Wanted) -> Vec<Dropped> {
+fn dropped(observed: &Observed, wanted: &Wanted, entry: &Entry) -> Vec<Dropped> {
     let now = &wanted.runtime;
+    let has = |name: &String| entry.table.get("options").is_some_and(|options| options.get(name).is_some());
     let states = observed.ledger.iter().flat_map(Ledger::states);
     let old = states.flat_map(|state| &state.runtimes).filter(|old| old.handler == now.handler);
     let dropped = old.map(|old| Dropped {
         handler: now.handler.clone(),
-        options: old.options.keys().filter(|name| !now.options.contains_key(*name)).cloned().collect(),
+        options: old.options.keys().filter(|name| !has(name)).cloned().collect(),
         pod_annotations: now.pod_annotations.is_empty() && !old.pod_annotations.is_empty(),
     });
     dropped.filter(|dropped| !dropped.options.is_empty() || dropped.pod_annotations).collect()

@@ -47,7 +47,9 @@ pub enum Step {
         draft: PathBuf,
         /// Its text; `None`: no file.
         text: Option<String>,
-        /// Its text before; `None`: no file.
+        /// Its text now; `None`: no file.
+        seen: Option<String>,
+        /// Its text before, which undoing leads back to; `None`: no file.
         previous: Option<String>,
         /// Mode and owner.
         attributes: Attributes,
@@ -105,12 +107,12 @@ impl Step {
                 files.remove(&temporary(path))?;
                 put_back(files, path, previous)
             }
-            Self::Configure { path, draft, text, previous, attributes } => {
+            Self::Configure { path, draft, text, seen, previous, attributes } => {
                 files.remove(draft)?;
                 let now = files.read(path)?;
                 let is = |text: &Option<String>| now.as_deref() == text.as_ref().map(String::as_bytes);
                 // What failed before it changed anything would fail again.
-                if is(previous) {
+                if is(previous) || is(seen) {
                     return Ok(());
                 }
                 if !is(text) {

@@ -18,7 +18,9 @@ impl Artifact {
             Some(_) => {}
         }
         let wrong = |name: &String| Some(format!("`{name}` {}", self.file_damage(files, &folder.join(name), name)?));
-        let draft = || drafts(files, folder).first().map(|draft| format!("{} is left of a repair", draft.display()));
+        // Where it cannot be repaired, a draft beside sound files is no reason to stop: it goes with the folder.
+        let drafts = || if self.source == Place::OnNode { Vec::new() } else { drafts(files, folder) };
+        let draft = || drafts().first().map(|draft| format!("{} is left of a repair", draft.display()));
         self.files.iter().find_map(wrong).or_else(draft)
     }
 

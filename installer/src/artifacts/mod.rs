@@ -146,6 +146,9 @@ pub fn uninstall(files: &Files, folder: &Path) -> Result<(), FileError> {
     files.remove_tree(&aside)
 }
 
+/// Where KWasm 0.2 had a folder `bin` with its binaries: on MicroK8s, the second (`script/installer.sh` of its installer).
+pub const KWASM_0_2_DIRS: [&str; 2] = ["/opt/kwasm", "/var/snap/microk8s/common/kwasm"];
+
 /// The folder of the links that configurations name; where KWasm 0.2 kept its binaries.
 #[must_use]
 pub fn bin_dir(install_dir: &Path) -> PathBuf {

@@ -78,9 +78,12 @@ impl Ledger {
             let record = state.config.as_ref();
             record.zip(file).is_some_and(|(record, text)| record.stands_in(text))
         };
-        let begun = || self.states().skip(1).chain([&self.current]);
+        // A block may be the beginning of a longer one; of two that are the same, the last run's counts.
+        let from = pending.from.as_ref().map(|from| &from.state);
+        let all = [Some(&self.current), from, Some(&pending.state)].into_iter().flatten();
+        let longest = all.filter(stands).max_by_key(|state| state.config.as_ref().map(|record| record.block.len()));
         let nowhere = || self.states().find(|state| state.config.is_none());
-        pending.exactly(file).or_else(|| begun().find(stands)).or_else(nowhere).unwrap_or(&pending.state)
+        pending.exactly(file).or(longest).or_else(nowhere).unwrap_or(&pending.state)
     }
 }
 
@@ -130,6 +133,14 @@ mod tests {
         let ledger = installing();
         assert_eq!(at(&ledger, "theirs\nA\nmore\n"), PathBuf::from("/new"));
         assert_eq!(at(&ledger, "theirs\nmore\n"), PathBuf::from("/old"));
+    }
+
+    #[test]
+    fn a_block_that_others_begin_with_is_not_taken_for_them() {
+        let mut ledger = installing();
+        ledger.current = state("/old", Some("A\nB\n"));
+        assert_eq!(at(&ledger, "theirs\nA\nB\nmore\n"), PathBuf::from("/old"));
+        assert_eq!(at(&ledger, "theirs\nA\nmore\n"), PathBuf::from("/new"));
     }
 
     #[test]

@@ -5,15 +5,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::inventory::needed_dirs;
-use crate::artifacts::{Artifact, leads_into_artifact, runtimes_dir};
+use crate::artifacts::{Artifact, KWASM_0_2_DIRS, leads_into_artifact, runtimes_dir};
 use crate::failure::{Reason, Stop};
 use crate::host::Files;
 use crate::ledger::{self, State};
 use crate::platform::{Form, Platform};
 use crate::target::{Target, WantedSource};
-
-/// The directory of KWasm 0.2.
-const KWASM_0_2: &str = "/opt/kwasm";
 
 /// Looks at the places of everything that a run may create.
 pub(super) fn refuse(
@@ -68,7 +65,7 @@ pub(super) fn refuse_taken(
     let is_ours = |link: &Path| files.link_target(link).is_some_and(|to| leads_into_artifact(&runtimes, &to));
     let mut links = artifacts.values().map(|artifact| artifact.link(install_dir));
     let taken = |link: &PathBuf| files.link_metadata(link).is_some() && !is_known(link) && !is_ours(link);
-    match links.find(taken).filter(|_| install_dir != Path::new(KWASM_0_2)) {
+    match links.find(taken).filter(|_| !KWASM_0_2_DIRS.map(Path::new).contains(&install_dir)) {
         None => Ok(()),
         Some(link) => Err(blocked(&link, "is somebody else's, and a link of that name is needed")),
     }

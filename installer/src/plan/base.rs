@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value as Json};
 
+use crate::artifacts::KWASM_0_2_DIRS;
 use crate::config::dialect::DialectError;
 use crate::config::edit::{self, EditError};
 use crate::config::{Dialect, template};
@@ -164,12 +165,13 @@ fn without_adopted(
 
 fn is_adoptable(table: &Json, install_dir: &Path) -> bool {
     let named = [table.get("runtime_type"), table.get("runtime_path"), table.pointer("/options/BinaryName")];
-    let folders = ["/opt/kwasm", "/opt/rcm", "/var/snap/microk8s/common/kwasm"].map(Path::new);
+    let folders = KWASM_0_2_DIRS.into_iter().chain(["/opt/rcm"]).map(Path::new);
+    let folders: Vec<&Path> = folders.chain([install_dir]).collect();
     named
         .iter()
         .flatten()
         .filter_map(|path| path.as_str())
-        .any(|path| folders.iter().chain([&install_dir]).any(|folder| Path::new(path).starts_with(folder)))
+        .any(|path| folders.iter().any(|folder| Path::new(path).starts_with(folder)))
 }
 
 fn dialect_stop(path: &Path, error: &DialectError) -> Stop {

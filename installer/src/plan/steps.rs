@@ -42,6 +42,7 @@ pub(super) fn changes(observed: &Observed, config: Option<&String>, state: &Stat
             path: observed.platform.layout.path.clone(),
             draft: observed.config_draft.clone(),
             text: config.cloned(),
+            seen: observed.config.clone(),
             previous: observed.config_before().clone(),
             attributes: observed.config_attributes,
         });

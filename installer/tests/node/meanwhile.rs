@@ -3,6 +3,7 @@
 use std::fs;
 
 use kwasm_api::report::NodeState;
+use rustix::io::Errno;
 
 use crate::fake::{Mood, Node, bundled};
 use crate::points::{Fault, unless_killed};
@@ -71,4 +72,19 @@ fn a_handler_of_a_killed_run_is_not_missed_when_the_next_run_is_taken_back() {
     let stop = node.must_fail(&[bundled("spin")]);
     assert_eq!(stop.state, NodeState::RolledBack, "{stop}");
     assert_eq!(node.config(), "version = 2\n");
+}
+
+#[test]
+fn a_run_that_fails_before_it_writes_anything_goes_back_to_before_the_killed_one() {
+    let node = plain();
+    node.bundle("spin", "s");
+    killed_at(&node, "Call systemctl restart");
+    let killed = node.moment();
+    let points = node.points().of(|| drop(node.apply(&[bundled("spin")])));
+    node.put(&killed);
+    let at = points.iter().position(|point| point.starts_with("Create /etc/containerd")).expect("a draft");
+    node.points().strike(Some((Fault::Once(Errno::IO), at)));
+    let stop = node.must_fail(&[bundled("spin")]);
+    node.points().strike(None);
+    assert_eq!((stop.state, node.config().as_str()), (NodeState::RolledBack, "version = 2\n"), "{stop}");
 }

@@ -224,3 +224,18 @@ fn a_k3s_that_does_not_start_with_our_template_gets_its_own_back() {
         assert_eq!(node.handlers(), handlers, "{tree}");
     }
 }
+
+#[test]
+fn what_kwasm_left_in_the_folder_of_microk8s_is_replaced_and_comes_back_only_with_an_undo() {
+    let node = Node::of("microk8s-1.32");
+    let shim = "/var/snap/microk8s/common/kwasm/bin/containerd-shim-wasmtime-v1";
+    fs::create_dir_all(node.path(shim).parent().unwrap()).unwrap();
+    fs::write(node.path(shim), "of KWasm 0.2").unwrap();
+    let before = node.tree();
+    node.mood(Mood::Refuses("wasmtime"));
+    node.must_fail(&[bundled("wasmtime")]);
+    assert_eq!(node.tree(), before);
+    node.mood(Mood::Healthy);
+    node.must_apply(&[bundled("wasmtime")]);
+    assert!(fs::read_link(node.path(shim)).is_ok(), "a link to ours");
+}
