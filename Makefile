@@ -21,7 +21,7 @@ demo-down: ## take the demo away again
 test: preflight ## every test, on a real cluster (root, Debian 12)
 	@cargo xtask test
 
-test-long: preflight ## the same with loops and campaigns in full length, a few hours (root, Debian 12)
+test-long: preflight ## the same with loops and campaigns in full length, about an hour (root, Debian 12)
 	@cargo xtask test --long
 
 check: ## formatting, lints, generated files, unit tests

@@ -15,7 +15,7 @@ use crate::{images, setup};
 pub enum Length {
     /// Enough to see that it works; before every change.
     Usual,
-    /// Enough to trust it: hours, not minutes.
+    /// Enough to trust it: an hour on two cores.
     Long,
 }
 
