@@ -3,9 +3,9 @@
 mod artifacts;
 mod candidate;
 mod effective;
+mod install_dir;
 mod inventory;
 mod obstacles;
-mod place;
 
 use std::collections::BTreeMap;
 use std::panic::resume_unwind;
@@ -188,7 +188,7 @@ fn observe_with(
     let loaded = if platform.layout.loaded == *path { None } else { config_text(files, &platform.layout.loaded)? };
     let state = ledger.as_ref().map(|ledger| ledger.at(config.as_deref())).unwrap_or_default();
     refuse_moved(files, &platform, &state)?;
-    let install_dir = place::install_dir(files, settings, &platform, &state, target)?;
+    let install_dir = install_dir::choose(files, settings, &platform, &state, target)?;
     let settled = ledger.as_ref().is_none_or(|ledger| ledger.pending.is_none());
     let on_node = OnNode { files, state: &state, settled, install_dir: &install_dir };
     let Found { artifacts, damaged } = on_node.find(bundles(), target)?;

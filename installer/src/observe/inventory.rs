@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{Host, Standing, place};
+use super::{Host, Standing, install_dir};
 use crate::artifacts::{Artifact, bin_dir, is_digest, leads_into_artifact, program, runtimes_dir};
 use crate::host::Files;
 use crate::host::files::{is_temporary, temporary};
@@ -140,7 +140,7 @@ pub(super) fn own_dirs(
     installed: &[(String, String)],
 ) -> Vec<PathBuf> {
     let runtimes = runtimes_dir(install_dir);
-    let own = place::is_own(platform, install_dir);
+    let own = install_dir::is_own(platform, install_dir);
     let names = if own { files.names(&runtimes) } else { installed.iter().map(|(name, _)| name.clone()).collect() };
     let names = names.into_iter().map(|name| runtimes.join(name));
     let mut dirs: Vec<PathBuf> = names.chain(state.created_dirs.iter().cloned()).collect();

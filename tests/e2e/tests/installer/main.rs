@@ -1,8 +1,8 @@
 //! The installer by hand on live nodes: one with each version of containerd, with pods running.
 
 mod by_hand;
+mod command_line;
 mod faults;
-mod told;
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -51,7 +51,7 @@ fn trials(road: Option<&Arc<Road>>) -> Vec<Trial> {
         let nodes = ContainerdVersion::ALL.into_iter().enumerate();
         nodes.map(|(node, version)| trial(road, &turns, name, node, version, *test)).collect::<Vec<_>>()
     };
-    by_hand::TESTS.iter().chain(faults::TESTS).chain(told::TESTS).flat_map(on_each).collect()
+    by_hand::TESTS.iter().chain(faults::TESTS).chain(command_line::TESTS).flat_map(on_each).collect()
 }
 
 fn trial(

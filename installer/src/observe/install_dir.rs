@@ -12,7 +12,7 @@ use crate::target::{Target, is_plain};
 const STEP: &str = "choose a directory for binaries";
 
 /// The directory that is asked for, or the one that has some already, or the first that takes programs.
-pub(super) fn install_dir(
+pub(super) fn choose(
     files: &Files,
     settings: &Settings,
     platform: &Platform,
