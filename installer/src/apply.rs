@@ -107,7 +107,7 @@ impl Transaction<'_> {
             path: self.observed.platform.layout.path.clone(),
             draft: self.observed.config_draft.clone(),
             text: self.observed.config.clone(),
-            seen: previous.clone(),
+            seen: self.observed.config.clone(),
             previous: previous.clone(),
             attributes: self.observed.config_attributes,
         })
@@ -258,15 +258,9 @@ impl Transaction<'_> {
     /// What CRI served before: it need not be what the configuration said.
     fn before(&self) -> Expected {
         let cri = &self.effective.cri;
-        // Not what a run that did not end has left there: that goes as well.
-        let before = self.observed.ledger.as_ref().filter(|_| self.observed.interrupted());
-        let kept = before.and_then(|ledger| ledger.current.config.as_ref()).map(|record| &record.handlers);
-        let goes = |name: &String| {
-            before.is_some()
-                && self.observed.handlers_before().contains(name)
-                && !kept.is_some_and(|kept| kept.contains(name))
-        };
-        let others = cri.handlers.keys().filter(|name| !goes(name)).cloned().collect();
+        // What a run that did not end has left there goes as well.
+        let unverified = self.observed.handlers_unverified();
+        let others = cri.handlers.keys().filter(|name| !unverified.contains(name)).cloned().collect();
         Expected { others, network: cri.network_ready, ..Expected::default() }
     }
 

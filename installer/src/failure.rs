@@ -201,6 +201,13 @@ impl Reason {
     }
 }
 
+/// Names as a message lists them.
+#[must_use]
+pub fn listed<S: AsRef<str>>(names: &[S]) -> String {
+    let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
 #[cfg(test)]
 mod tests {
     use kwasm_api::report::RUNTIME_IN_USE;

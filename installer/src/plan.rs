@@ -172,10 +172,9 @@ fn dropped(observed: &Observed, wanted: &Wanted, entry: &Entry) -> Vec<Dropped> 
 
 /// Whether CRI tells of a handler that was verified before only its name, so that it may have the old configuration.
 fn known_by_name_alone(observed: &Observed, expected: &Expected, effective: &Effective) -> bool {
-    let verified = observed.ledger.iter().filter_map(|ledger| ledger.current.config.as_ref());
-    let handlers: BTreeSet<&String> = verified.flat_map(|record| &record.handlers).collect();
+    let verified = observed.handlers_verified();
     let told = |handler: &String| effective.cri.handlers.get(handler).is_some_and(Json::is_null);
-    expected.entries.iter().any(|entry| handlers.contains(&entry.handler) && told(&entry.handler))
+    expected.entries.iter().any(|entry| verified.contains(&entry.handler) && told(&entry.handler))
 }
 
 fn reports(observed: &Observed, target: &Target) -> Vec<RuntimeReport> {
@@ -211,6 +210,19 @@ impl Observed {
     pub fn handlers_before(&self) -> Vec<String> {
         let records = self.ledger.iter().flat_map(Ledger::states).filter_map(|state| state.config.as_ref());
         records.flat_map(|record| record.handlers.iter().cloned()).collect()
+    }
+
+    /// The handlers that an earlier run verified.
+    fn handlers_verified(&self) -> &[String] {
+        let current = self.ledger.as_ref().and_then(|ledger| ledger.current.config.as_ref());
+        current.map(|record| record.handlers.as_slice()).unwrap_or_default()
+    }
+
+    /// The handlers that only runs know which did not end.
+    #[must_use]
+    pub fn handlers_unverified(&self) -> Vec<String> {
+        let verified = self.handlers_verified();
+        self.handlers_before().into_iter().filter(|handler| !verified.contains(handler)).collect()
     }
 
     /// The names of all artifacts that the ledger knows, the ones of an unfinished transaction among them.

@@ -117,7 +117,7 @@ fn leaving(observed: &Observed, target: &Target) -> Vec<String> {
         names.any(|name| program.starts_with(runtimes.join(name)))
     };
     let processes = observed.processes.iter().filter(|process| !stays(&process.program));
-    processes.map(|process| format!("{} (pid {})", process.name, process.pid)).collect()
+    processes.map(ToString::to_string).collect()
 }
 
 fn problems(prepared: &Prepared, runtimes: &[RuntimeStatus]) -> Vec<String> {

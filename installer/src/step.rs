@@ -112,14 +112,18 @@ impl Step {
                 let now = files.read(path)?;
                 let is = |text: &Option<String>| now.as_deref() == text.as_ref().map(String::as_bytes);
                 // What failed before it changed anything would fail again.
-                if is(previous) || is(seen) {
+                if is(previous) {
                     return Ok(());
                 }
-                if !is(text) {
-                    let source = io::Error::other("somebody else has changed it since");
-                    return Err(FileError { what: "put back", path: path.clone(), source });
+                if is(text) {
+                    return configure(files, path, draft, previous.as_deref(), *attributes);
                 }
-                configure(files, path, draft, previous.as_deref(), *attributes)
+                // It was not written: what a run before did is undone beneath this.
+                if is(seen) {
+                    return Ok(());
+                }
+                let source = io::Error::other("somebody else has changed it since");
+                Err(FileError { what: "put back", path: path.clone(), source })
             }
             Self::Unlink(_) | Self::PutBack(_) | Self::Uninstall(_) | Self::Discard(_) | Self::RemoveDir(_) => Ok(()),
         }
@@ -131,6 +135,13 @@ impl Step {
 pub fn kept(path: &Path) -> PathBuf {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     path.with_file_name(format!(".{name}.kwasm-old"))
+}
+
+/// Whether a file stays under such a name.
+#[must_use]
+pub fn is_kept(path: &Path) -> bool {
+    let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    name.starts_with('.') && name.ends_with(".kwasm-old")
 }
 
 fn put_back(files: &Files, path: &Path, previous: &Standing) -> Result<(), FileError> {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 
 use super::{Artifact, Place, file_digest, hex};
+use crate::failure::listed;
 
 /// Why a bundle cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -60,8 +61,7 @@ impl Artifact {
             move |source| ArtifactError::Read { path, source }
         };
         let Ok(entries) = std::fs::read_dir(&source) else {
-            let available = available(bundle);
-            let available = if available.is_empty() { "none".to_owned() } else { available.join(", ") };
+            let available = listed(&available(bundle));
             return Err(ArtifactError::Missing { name: name.to_owned(), available });
         };
         let mut files: Vec<String> = entries

@@ -36,7 +36,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 
 use crate::host::Files;
-use crate::host::files::{Attributes, FileError, temporary};
+use crate::host::files::{Attributes, FileError, prepared, temporary};
 
 pub use bundle::{ArtifactError, available};
 use remote::Remote;
@@ -164,8 +164,7 @@ pub fn runtimes_dir(install_dir: &Path) -> PathBuf {
 /// Whether the folder of an artifact has such a name, finished or not.
 #[must_use]
 pub fn is_digest(name: &str) -> bool {
-    let unfinished = name.strip_prefix('.').and_then(|name| name.strip_suffix(".kwasm-new"));
-    let digest = unfinished.unwrap_or(name);
+    let digest = prepared(name).unwrap_or(name);
     digest.len() == 16 && digest.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 

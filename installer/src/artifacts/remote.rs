@@ -7,6 +7,7 @@ use ureq::http::Uri;
 
 use super::reference::{Reference, ReferenceError};
 use super::{Artifact, Place, text_digest};
+use crate::failure::listed;
 
 /// A source that is not on the node and not in the installer's image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,7 +90,7 @@ impl Remote {
         let (artifact, second) = (suitable.next(), suitable.next());
         let Some(artifact) = artifact else {
             let available: Vec<&str> = http.artifacts.iter().map(|artifact| artifact.platform.as_str()).collect();
-            let available = if available.is_empty() { "none".to_owned() } else { available.join(", ") };
+            let available = listed(&available);
             return Err(RemoteError::Platform { this, available });
         };
         if second.is_some() {

@@ -6,7 +6,7 @@ use kwasm_api::runtime::{Bundled, Runtime, RuntimeKind, Source};
 
 use super::Prelude;
 use super::arguments::Do;
-use crate::failure::{Reason, Stop};
+use crate::failure::{Reason, Stop, listed};
 use crate::ledger::Ledger;
 use crate::observe::{Host, observe};
 use crate::run::prepare;
@@ -48,7 +48,7 @@ fn added(mut runtimes: Vec<Runtime>, names: &[String], prelude: &Prelude) -> Res
 fn without(mut runtimes: Vec<Runtime>, names: &[String]) -> Result<Vec<Runtime>, Stop> {
     if let Some(name) = names.iter().find(|name| !runtimes.iter().any(|runtime| runtime.name == **name)) {
         let there: Vec<&str> = runtimes.iter().map(|runtime| runtime.name.as_str()).collect();
-        let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
+        let there = listed(&there);
         return Err(unknown(format!("no runtime `{name}` of ours is on this node; there is: {there}")));
     }
     runtimes.retain(|runtime| !names.is_empty() && !names.contains(&runtime.name));

@@ -176,7 +176,13 @@ pub fn temporary(path: &Path) -> PathBuf {
 /// Whether a file has such a name.
 #[must_use]
 pub fn is_temporary(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "kwasm-new")
+    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| prepared(name).is_some())
+}
+
+/// What is prepared under such a name; `None` if it is none.
+#[must_use]
+pub fn prepared(name: &str) -> Option<&str> {
+    name.strip_prefix('.')?.strip_suffix(".kwasm-new")
 }
 
 fn components(path: &Path) -> Vec<OsString> {

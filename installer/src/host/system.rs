@@ -1,6 +1,7 @@
 //! What is asked of a node besides its files. Tests answer in its place.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -119,6 +120,12 @@ pub struct Process {
     pub name: String,
     /// The file it runs.
     pub program: PathBuf,
+}
+
+impl fmt::Display for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (pid {})", self.name, self.pid)
+    }
 }
 
 /// Something that was asked for failed.

@@ -34,6 +34,13 @@ pub(super) struct Found {
     pub(super) damaged: BTreeMap<PathBuf, String>,
 }
 
+impl Found {
+    fn add(&mut self, artifact: Artifact, damage: Option<String>, install_dir: &Path) {
+        self.damaged.extend(damage.map(|damage| (artifact.folder(install_dir), damage)));
+        self.artifacts.insert(artifact.name.clone(), artifact);
+    }
+}
+
 /// Where a node has its artifacts, and what it knows of them.
 pub(super) struct OnNode<'a> {
     /// Its files.
@@ -52,17 +59,13 @@ impl OnNode<'_> {
         let mut found = Found::default();
         for (name, bundled) in bundles.0 {
             let artifact = self.bundled(&name, bundled)?;
-            let folder = artifact.folder(self.install_dir);
-            let damage = artifact.damage(self.files, &folder);
-            found.damaged.extend(damage.map(|damage| (folder, damage)));
-            found.artifacts.insert(name, artifact);
+            let damage = artifact.damage(self.files, &artifact.folder(self.install_dir));
+            found.add(artifact, damage, self.install_dir);
         }
         for wanted in &target.runtimes {
             if let WantedSource::Remote(remote) = &wanted.source {
                 let (artifact, damage) = self.known_or_remote(wanted, remote);
-                let folder = artifact.folder(self.install_dir);
-                found.damaged.extend(damage.map(|damage| (folder, damage)));
-                found.artifacts.insert(artifact.name.clone(), artifact);
+                found.add(artifact, damage, self.install_dir);
             }
         }
         Ok(found)

@@ -54,6 +54,6 @@ fn processes(observed: &Observed, target: &Target) -> Vec<String> {
     let runtimes = runtimes_dir(&observed.install_dir);
     let runs = observed.processes.iter();
     runs.filter(|process| goes.iter().any(|name| process.program.starts_with(runtimes.join(name))))
-        .map(|process| format!("{} (pid {})", process.name, process.pid))
+        .map(ToString::to_string)
         .collect()
 }

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::artifacts::{leads_into_artifact, runtimes_dir};
+use crate::host::files::is_temporary;
 use crate::ledger::State;
 use crate::observe::{Observed, Standing};
-use crate::step::{Step, kept};
+use crate::step::{Step, is_kept, kept};
 use crate::target::Target;
 
 /// What is done before the daemon takes anything up.
@@ -128,6 +129,5 @@ fn replaced_in_vain(observed: &Observed, link: &Path) -> bool {
 
 /// A name that only an interrupted run leaves.
 fn is_leftover(path: &Path) -> bool {
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    name.starts_with('.') && (name.ends_with(".kwasm-new") || name.ends_with(".kwasm-old"))
+    is_temporary(path) || is_kept(path)
 }
